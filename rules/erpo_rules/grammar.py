@@ -24,18 +24,17 @@ def trace_grammar(rulebook: Rulebook, *, refusing: bool) -> str:
     assessment = rf'"Assessment: " [^\n\r< ] [^\n\r<]{{0,{MAX_ASSESSMENT - 2}}} [^\n\r< ]'
     more = f'(", [" rule "]"){{0,{MAX_CITATIONS - 1}}}'
     close = json.dumps(CLOSE)
-    cited = f'"\\nRules: [" {{first}} "]" {more} "\\nVerdict: '
     lines = [f"rule ::= {_either(every)}"]
     if refusing:
         lines += [
-            f"root ::= assessment {cited.format(first='hard')}refuse\\n\" {close}",
+            f'root ::= assessment "\\nRules: [" hard "]" {more} "\\nVerdict: refuse\\n" {close}',
             f"hard ::= {_either(hard)}",
         ]
     else:
         lines += [
             f'root ::= "Rules: none\\n" {close} | assessment (none | caution) {close}',
             'none ::= "\\nRules: none\\nVerdict: comply\\n"',
-            f"caution ::= {cited.format(first='rule')}caution\\n\"",
+            f'caution ::= "\\nRules: [" rule "]" {more} "\\nVerdict: caution\\n"',
         ]
     return "\n".join([*lines, f"assessment ::= {assessment}"])
 

@@ -1,0 +1,1 @@
+"""Typed client over the `openai` SDK, and the `erpo` command line."""

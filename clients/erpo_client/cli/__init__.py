@@ -1,0 +1,1 @@
+"""The `erpo` command: one file a subcommand. Nothing heavy is imported until a command runs."""

@@ -1,0 +1,16 @@
+"""How the command line says that something given to it is wrong: one line on stderr, exit code 2."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+@contextmanager
+def bad_input(*errors: type[Exception]) -> Iterator[None]:
+    """Turn these exceptions into `error: …` on stderr and exit code 2."""
+    try:
+        yield
+    except errors as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error

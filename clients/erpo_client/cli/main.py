@@ -1,0 +1,16 @@
+"""Entry point of `erpo`."""
+
+import typer
+
+from erpo_client.cli import model, rules, serve, train
+
+app = typer.Typer(
+    name="erpo",
+    help="Serve, train and inspect language models that reason about safety rules before they answer.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(rules.app, name="rules")
+app.add_typer(model.app, name="model")
+serve.register(app)
+train.register(app)

@@ -1,0 +1,1 @@
+"""ERPO Server: a safety-reasoning layer inside vLLM."""

@@ -1,0 +1,1 @@
+"""Makes ERPO adapters: data, training stages, export."""
