@@ -66,7 +66,8 @@ def read_manifest(adapter: Path) -> AdapterManifest:
         raise AdapterError(f"{path}: {error.strerror}; an ERPO adapter folder holds {MANIFEST} beside its weights") from error
     except ValidationError as error:
         fault = error.errors()[0]
-        raise AdapterError(f"{path}: field {'.'.join(map(str, fault['loc']))!r}: {fault['msg']}") from error
+        field = f"field {'.'.join(map(str, fault['loc']))!r}: " if fault["loc"] else ""
+        raise AdapterError(f"{path}: {field}{fault['msg']}") from error
     if manifest.trace_format != TRACE_FORMAT:
         raise AdapterError(f"{path}: trace_format {manifest.trace_format!r}; this server reads {TRACE_FORMAT}")
     return manifest
@@ -82,8 +83,20 @@ def check_base(manifest: AdapterManifest, config: dict[str, Any]) -> None:
             )
 
 
+_ENDING = (
+    "{% if add_generation_prompt %}{{ '" + OPEN.replace("\n", "\\n") + "' }}"
+    "{% if erpo_trace is defined and erpo_trace %}{{ erpo_trace }}{% endif %}{% endif %}"
+)
+
+
 def with_trace_opening(chat_template: str) -> str:
-    """The chat template whose generation prompt ends with the trace's opening: no model call can skip the trace."""
-    opening = OPEN.replace("\n", "\\n")
-    ending = "{% if add_generation_prompt %}{{ '" + opening + "' }}{% endif %}"
-    return chat_template if chat_template.rstrip().endswith(ending) else chat_template.rstrip("\n") + ending
+    """The chat template whose generation prompt ends with the trace's opening: no model call can skip the trace.
+
+    The variable `erpo_trace` (set by the server alone) is the finished trace behind which the answer is written.
+    """
+    return chat_template if opens_trace(chat_template) else chat_template.rstrip("\n") + _ENDING
+
+
+def opens_trace(chat_template: str) -> bool:
+    """Whether a chat template came from `with_trace_opening`."""
+    return chat_template.rstrip("\n").endswith(_ENDING)

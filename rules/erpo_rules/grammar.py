@@ -1,62 +1,42 @@
-"""The decode-time guarantee: a rulebook and a kind of answer compiled into one xgrammar structural tag.
+"""The decode-time guarantee: a rulebook compiled into the grammar of the traces that it admits.
 
-The tag's language is: a trace that cites only enabled rules, with a verdict that those rules may lead to, then the answer.
-A refusal ends the generation right after its trace (the server fills in the rulebook's text) unless the model is to write it.
-Pure text in, JSON out: neither xgrammar nor vllm is imported here.
+The language is every trace that cites only enabled rules with a verdict that those rules may lead to, up to the last token that
+carries information: after `Rules: none` only `comply` can follow, so decoding ends there and `erpo_rules.trace` fills in the rest.
+Pure text in, EBNF text out (GBNF, as xgrammar reads it): neither xgrammar nor vllm is imported here.
 """
 
 import json
-from typing import Any
 
 from erpo_rules.rulebook import Rulebook
-from erpo_rules.trace import CLOSE, MAX_ASSESSMENT, MAX_CITATIONS
-
-ANY_TEXT: dict[str, Any] = {"type": "any_text"}
+from erpo_rules.trace import MAX_ASSESSMENT, MAX_CITATIONS
 
 
-def trace_grammar(rulebook: Rulebook, *, refusing: bool) -> str:
-    """EBNF of the body of every trace that refuses (`refusing`), or of every one that goes on to an answer.
+def trace_grammar(rulebook: Rulebook) -> str:
+    """EBNF of what the model decodes after the trace's opening.
 
     Reasons beside rule ids are not generated (the assessment holds them); the parser still accepts them.
     """
-    hard = [rule.id for rule in rulebook.enabled if rule.action == "refuse"]
     every = [rule.id for rule in rulebook.enabled]
-    assessment = rf'"Assessment: " [^\n\r< ] [^\n\r<]{{0,{MAX_ASSESSMENT - 2}}} [^\n\r< ]'
-    more = f'(", [" rule "]"){{0,{MAX_CITATIONS - 1}}}'
-    close = json.dumps(CLOSE)
-    lines = [f"rule ::= {_either(every)}"]
-    if refusing:
-        lines += [
-            f'root ::= assessment "\\nRules: [" hard "]" {more} "\\nVerdict: refuse\\n" {close}',
-            f"hard ::= {_either(hard)}",
-        ]
-    else:
-        lines += [
-            f'root ::= "Rules: none\\n" {close} | assessment (none | caution) {close}',
-            'none ::= "\\nRules: none\\nVerdict: comply\\n"',
-            f'caution ::= "\\nRules: [" rule "]" {more} "\\nVerdict: caution\\n"',
-        ]
-    return "\n".join([*lines, f"assessment ::= {assessment}"])
+    hard = [rule.id for rule in rulebook.enabled if rule.action == "refuse"]
+    soft = [rule.id for rule in rulebook.enabled if rule.action == "caution"]
+    lines = [
+        'root ::= "Rules: none" | "Assessment: " assessment "\\nRules: " rules',
+        rf"assessment ::= [^\n\r< ] ([^\n\r<]{{0,{MAX_ASSESSMENT - 2}}} [^\n\r< ])?",
+        f'rules ::= "none" | "[" rule "]" {_more(MAX_CITATIONS - 1)} "\\nVerdict: caution"' + (" | refused" if hard else ""),
+        f"rule ::= {_either(every)}",
+    ]
+    if hard:
+        # One rule that may refuse is enough, wherever it stands: as many alternatives as rules that may not can stand before it.
+        before = range(MAX_CITATIONS if soft else 1)
+        first_hard = (f'{"soft_citation " * n}"[" hard "]" {_more(MAX_CITATIONS - 1 - n)}' for n in before)
+        lines += [f'refused ::= ({" | ".join(first_hard)}) "\\nVerdict: refuse"', f"hard ::= {_either(hard)}"]
+    if hard and soft:
+        lines += ['soft_citation ::= "[" soft "], "', f"soft ::= {_either(soft)}"]
+    return "\n".join(lines)
 
 
-def structural_tag(rulebook: Rulebook, answer: dict[str, Any] = ANY_TEXT, *, model_refuses: bool = False) -> str:
-    """The whole output as an xgrammar structural tag (JSON text).
-
-    Args:
-        answer: structural-tag format of the answer, e.g. `ANY_TEXT` or `{"type": "json_schema", "json_schema": {…}}`.
-        model_refuses: let the model write the refusal instead of ending after the trace.
-    """
-    answered = {"type": "sequence", "elements": [_grammar(trace_grammar(rulebook, refusing=False)), answer]}
-    branches: list[dict[str, Any]] = [answered]
-    if any(rule.action == "refuse" for rule in rulebook.enabled):
-        refusal = _grammar(trace_grammar(rulebook, refusing=True))
-        branches.append({"type": "sequence", "elements": [refusal, ANY_TEXT]} if model_refuses else refusal)
-    tag = {"type": "or", "elements": branches} if len(branches) > 1 else answered
-    return json.dumps({"type": "structural_tag", "format": tag})
-
-
-def _grammar(ebnf: str) -> dict[str, Any]:
-    return {"type": "grammar", "grammar": ebnf}
+def _more(most: int) -> str:
+    return f'(", [" rule "]"){{0,{most}}}' if most else ""
 
 
 def _either(ids: list[str]) -> str:

@@ -33,7 +33,8 @@ class Rule(BaseModel):
     covers: Text = Field(description="What the rule covers, in plain words.")
     excludes: Text = Field(description="Look-alikes that the rule does not cover and that are answered.")
     action: Literal["refuse", "caution"] = Field(
-        description="Strongest verdict the rule may lead to. 'refuse' also allows 'caution' (a person in need of help); 'caution' never refuses."
+        description="Strongest verdict the rule may lead to. 'refuse' also allows 'caution' (a person in need of help); "
+        "'caution' never refuses."
     )
     refusal: Text = Field(description="What the user reads when the request is refused: kind, specific, with a safe alternative.")
     source: Text = Field(description="Where the rule comes from.")
@@ -48,7 +49,8 @@ class Rulebook(BaseModel):
     id: RuleId = Field(description="Name of the rulebook.")
     version: Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")] = Field(description="Semantic version of the text.")
     title: Text = Field(description="One line that says what the rulebook is.")
-    rules: tuple[Rule, ...] = Field(min_length=1, description="The rules, in the order in which they are shown.")
+    # `min_length` would also count faulty rules as absent and report a second fault; the validator below counts.
+    rules: tuple[Rule, ...] = Field(description="The rules, in the order in which they are shown.", json_schema_extra={"minItems": 1})
 
     @model_validator(mode="after")
     def _ids_are_unique(self) -> Self:
@@ -56,7 +58,7 @@ class Rulebook(BaseModel):
         if twice := sorted({i for i in ids if ids.count(i) > 1}):
             raise ValueError(f"rule ids used twice: {', '.join(twice)}")
         if not self.enabled:
-            raise ValueError("every rule is disabled: enable at least one")
+            raise ValueError("no rule is enabled: a rulebook needs at least one")
         return self
 
     @property
@@ -118,12 +120,10 @@ def load_rulebook(name_or_path: str | Path = DEFAULT_RULEBOOK) -> Rulebook:
             text = Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise RulebookError(
-                f"rulebook {name!r}: {reason}; give a YAML file or one of {', '.join(builtin_rulebooks())}"
-            ) from error
+            raise RulebookError(f"rulebook {name!r}: {reason}; give a YAML file or one of {', '.join(builtin_rulebooks())}") from error
     try:
         data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2025-13-40
         raise RulebookError(f"{origin}: not YAML: {' '.join(str(error).split())}") from error
     return parse_rulebook(data, origin=origin)
 
@@ -140,11 +140,11 @@ def _fault(data: Any, fault: Any) -> str:
     where, place = list(fault["loc"]), []
     if where[:1] == ["rules"] and len(where) > 1:
         index = where[1]
-        rule = data["rules"][index]
+        rule = list(data["rules"])[index]  # YAML's !!set has no index
         rule_id = rule.get("id") if isinstance(rule, dict) else None
         place.append(f"rule {rule_id!r}" if rule_id else f"rule number {index + 1}")
         where = where[2:]
     if where:
         place.append(f"field {'.'.join(map(str, where))!r}")
-    given = "" if fault["type"] == "missing" or isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+    given = "" if fault["type"] == "missing" or isinstance(fault["input"], dict | list) else f" (got {fault['input']!r})"
     return f"{', '.join(place) or 'rulebook'}: {fault['msg'].removeprefix('Value error, ')}{given}"

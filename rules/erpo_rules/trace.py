@@ -120,17 +120,20 @@ def render(trace: Trace) -> str:
 def parse_body(body: str) -> Trace:
     """Parse what stands between the delimiters. A rule cited again is one citation: the grammar cannot count.
 
+    The verdict may be missing after `Rules: none`, where only `comply` can follow: the decode-time grammar stops there, and
+    the rest of the text form is not decoded token by token.
+
     Raises:
-        TraceError: on anything that `render_body` would not have written.
+        TraceError: on anything that is neither `render_body`'s text nor its beginning as described.
     """
     lines = body.removesuffix("\n").split("\n")
     if lines == ["Rules: none"]:
         return Trace(Verdict.COMPLY)
+    if lines[1:] == ["Rules: none"]:
+        lines.append("Verdict: comply")
     if len(lines) != 3:
         raise TraceError(f"{len(lines)} lines; a trace has three, 'Assessment:', 'Rules:' and 'Verdict:', or 'Rules: none' alone")
-    assessment, rules, verdict = (
-        _field(line, name) for line, name in zip(lines, ("Assessment", "Rules", "Verdict"), strict=True)
-    )
+    assessment, rules, verdict = (_field(line, name) for line, name in zip(lines, ("Assessment", "Rules", "Verdict"), strict=True))
     if verdict not in set(Verdict):
         raise TraceError(f"verdict {verdict!r}: one of {', '.join(Verdict)}")
     citations: dict[str, Citation] = {}

@@ -1,0 +1,290 @@
+"""The whole way of a chat request, readable here: policy → trace → verdict → answer → response.
+
+Two engine calls serve one request. The first decodes the trace greedily under the rulebook's grammar and stops as soon as the
+verdict is known; the second decodes the answer, with the finished trace in its prompt, under the client's own settings. A refusal
+needs no second call. So nothing that a client sends can bias, cut or reach into the trace, and the trace is in no output of
+the answer's call: what is hidden cannot leak. The second call's prefill comes from the prefix cache.
+
+Knows the engine by its protocol alone.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from erpo_rules import Rulebook, TraceError
+from erpo_rules.grammar import trace_grammar
+from erpo_rules.trace import parse_body
+from erpo_server.engine import ChatEngine
+from erpo_server.errors import ApiError
+from erpo_server.metrics import COMPLETE, INCOMPLETE, NO_VERDICT, Metrics
+from erpo_server.policy import Ask
+from erpo_server.response import Reasoned, erpo_block, reasoning_fields, refusal_fields, refuses, usage
+
+MAX_TRACE_TOKENS = 700
+"""Bound of one trace: 160 characters of any script, one token a byte at worst, and the fixed words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A finished, non-streamed response."""
+
+    body: dict[str, Any]
+    verdict: str
+
+
+class ChatPipeline:
+    """Serves chat requests under one rulebook.
+
+    Args:
+        model_refuses: let the model write refusals instead of the rulebook.
+    """
+
+    def __init__(self, engine: ChatEngine, rulebook: Rulebook, metrics: Metrics, *, model_refuses: bool = False) -> None:
+        self.engine = engine
+        self.rulebook = rulebook
+        self.metrics = metrics
+        self.model_refuses = model_refuses
+        self._grammar = trace_grammar(rulebook)
+
+    async def warm_up(self) -> None:
+        """Run one request through, so that the grammar is compiled and the first user does not wait for it."""
+        ask = Ask(prompt={"messages": [{"role": "user", "content": "Hello"}]}, answer={})
+        await self.engine.complete(self._trace_body(ask, new_request_id(), stream=False))
+
+    async def complete(self, ask: Ask, request_id: str) -> Reply:
+        """Serve a request that is not streamed. Raises `ApiError`."""
+        with self._watched(request_id) as watch:
+            self.engine.check(self._answer_body(ask, None, request_id))
+            response = await self.engine.complete(self._trace_body(ask, request_id, stream=False))
+            text = response["choices"][0]["message"]["content"] or ""
+            reasoned = watch.verdict(text, response["choices"][0]["finish_reason"], response["usage"], response.get("metrics"))
+            if refuses(reasoned) and not self.model_refuses:
+                body = self._refusal_response(ask, reasoned, response)
+                watch.first_answer_token()
+            else:
+                body = await self.engine.complete(self._answer_body(ask, reasoned, request_id))
+                watch.first_answer_token(body.get("metrics"))
+            return Reply(self._dress(ask, reasoned, body, watch.elapsed_ms()), reasoned.trace.verdict.value)
+
+    async def stream(self, ask: Ask, request_id: str) -> AsyncIterator[str]:
+        """Start a streamed request: validates it, then returns its server-sent events. Raises `ApiError` before the first."""
+        watch = self._watched(request_id)
+        self.engine.check(self._answer_body(ask, None, request_id))
+        chunks = await self.engine.stream(self._trace_body(ask, request_id, stream=True))
+        return self._events(ask, watch, chunks)
+
+    async def _events(self, ask: Ask, watch: "_Watch", chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+        with watch:
+            try:
+                text, finish, counted, measured = "", None, {}, None
+                head: dict[str, Any] = {}
+                async for data in chunks:
+                    chunk = _chunk(data)
+                    if not head:
+                        head = {k: chunk[k] for k in ("id", "object", "created", "model")}
+                        for event in _to_all(ask, head, {"role": "assistant", "content": ""}):
+                            yield event
+                    counted, measured = chunk.get("usage") or counted, chunk.get("metrics") or measured
+                    for choice in chunk["choices"]:
+                        finish = choice.get("finish_reason") or finish
+                        delta = choice["delta"].get("content") or ""
+                        text += delta
+                        if delta and ask.show_reasoning:
+                            for event in _to_all(ask, head, reasoning_fields(delta)):
+                                yield event
+                reasoned = watch.verdict(text, finish, counted, measured)
+                if ask.show_reasoning and (rest := reasoned.shown.removeprefix(text)):
+                    for event in _to_all(ask, head, reasoning_fields(rest)):
+                        yield event
+                if refuses(reasoned) and not self.model_refuses:
+                    watch.first_answer_token()
+                    for event in self._refusal_events(ask, reasoned, head, watch):
+                        yield event
+                else:
+                    answer = await self.engine.stream(self._answer_body(ask, reasoned, watch.request_id))
+                    async for event in self._answer_events(ask, reasoned, head, watch, answer):
+                        yield event
+            except ApiError as error:
+                yield f"event: error\ndata: {json.dumps(error.body(), ensure_ascii=False)}\n\n"
+            yield "data: [DONE]\n\n"
+
+    async def _answer_events(
+        self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch", chunks: AsyncIterator[str]
+    ) -> AsyncIterator[str]:
+        """The answer's chunks; most pass through as they are."""
+        waiting = set(range(ask.choices))
+        later, created = "", f'"created":{head["created"]}'  # a stream has one time of creation; the second call may begin a second later
+        continuous = bool((ask.answer.get("stream_options") or {}).get("continuous_usage_stats"))
+        async for data in chunks:
+            if not waiting and not continuous and '"choices":[]' not in data and '"error"' not in data:
+                yield f"data: {data.replace(later, created, 1)}\n\n"
+                continue
+            chunk = _chunk(data)
+            later = f'"created":{chunk["created"]}'
+            chunk["created"] = head["created"]
+            chunk.pop("metrics", None)
+            if chunk.get("usage"):
+                chunk["usage"] = usage(reasoned, chunk["usage"]["completion_tokens"])
+            if not chunk["choices"]:
+                if ask.usage_chunk:
+                    chunk["erpo"] = erpo_block(reasoned, self.rulebook, watch.elapsed_ms())
+                    yield f"data: {_dump(chunk)}\n\n"
+                continue
+            if all(choice["delta"].get("role") and not choice["delta"].get("content") for choice in chunk["choices"]):
+                continue  # the role went out before the trace
+            for choice in chunk["choices"]:
+                if choice["index"] in waiting:
+                    waiting.discard(choice["index"])
+                    watch.first_answer_token()
+                    choice["erpo"] = erpo_block(reasoned, self.rulebook)
+            yield f"data: {_dump(chunk)}\n\n"
+
+    def _refusal_events(self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch") -> list[str]:
+        refusal = refusal_fields(self.rulebook.refusal(reasoned.trace.citations), structured=ask.structured)
+        block = erpo_block(reasoned, self.rulebook, watch.elapsed_ms())
+        events = [
+            *_to_all(ask, head, refusal, erpo=block),
+            *_to_all(ask, head, {}, finish_reason="stop"),
+        ]
+        if ask.usage_chunk:
+            events.append(f"data: {_dump({**head, 'choices': [], 'usage': usage(reasoned, 0), 'erpo': block})}\n\n")
+        return events
+
+    def _refusal_response(self, ask: Ask, reasoned: Reasoned, traced: dict[str, Any]) -> dict[str, Any]:
+        refusal = refusal_fields(self.rulebook.refusal(reasoned.trace.citations), structured=ask.structured)
+        logprobs = {"content": []} if ask.answer.get("logprobs") else None
+        choices = [
+            {
+                "index": i,
+                "message": {"role": "assistant", "refusal": None, **refusal},
+                "logprobs": logprobs,
+                "finish_reason": "stop",
+            }
+            for i in range(ask.choices)
+        ]
+        return {**{k: traced[k] for k in ("id", "object", "created", "model")}, "choices": choices, "usage": {"completion_tokens": 0}}
+
+    def _dress(self, ask: Ask, reasoned: Reasoned, body: dict[str, Any], total_ms: float) -> dict[str, Any]:
+        """The answer's response with everything that is ours put on and everything that is internal taken off."""
+        block = erpo_block(reasoned, self.rulebook, total_ms)
+        for choice in body["choices"]:
+            message = choice["message"]
+            message.pop("reasoning", None)
+            if ask.show_reasoning:
+                message.update(reasoning_fields(reasoned.shown))
+            choice["erpo"] = block
+        kept = {k: body[k] for k in ("id", "object", "created", "model", "choices", "system_fingerprint") if body.get(k) is not None}
+        return {**kept, "usage": usage(reasoned, body["usage"]["completion_tokens"])}
+
+    def _trace_body(self, ask: Ask, request_id: str, *, stream: bool) -> dict[str, Any]:
+        body = {
+            **ask.prompt,
+            "request_id": request_id,
+            "temperature": 0.0,
+            "max_completion_tokens": MAX_TRACE_TOKENS,
+            "structured_outputs": {"grammar": self._grammar},
+            "tool_choice": "none",
+        }
+        return {**body, "stream": True, "stream_options": {"include_usage": True}} if stream else body
+
+    def _answer_body(self, ask: Ask, reasoned: Reasoned | None, request_id: str) -> dict[str, Any]:
+        body = {**ask.prompt, **ask.answer, "request_id": request_id}
+        if reasoned is not None:
+            body["chat_template_kwargs"] = {"erpo_trace": reasoned.body}
+        if ask.stream:
+            body["stream_options"] = {**(ask.answer.get("stream_options") or {}), "include_usage": True}
+        return body
+
+    def _watched(self, request_id: str) -> "_Watch":
+        return _Watch(self.metrics, self.rulebook, request_id)
+
+
+class _Watch:
+    """Times one request and counts it exactly once, however it ends."""
+
+    def __init__(self, metrics: Metrics, rulebook: Rulebook, request_id: str) -> None:
+        self.request_id = request_id
+        self._metrics, self._rulebook = metrics, rulebook
+        self._started = time.perf_counter()
+        self._verdict = NO_VERDICT
+        self._answering = False
+
+    def elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started) * 1000
+
+    def verdict(self, text: str, finish: str | None, counted: dict[str, Any], measured: dict[str, Any] | None) -> Reasoned:
+        """The trace in the engine's output, or an `ApiError`: without a complete trace there is no answer."""
+        try:
+            trace = parse_body(text)
+        except TraceError as error:
+            if finish == "length":
+                raise ApiError(
+                    "the messages leave no room for the reasoning trace in the model's context; shorten them",
+                    param="messages",
+                    code="context_length_exceeded",
+                ) from error
+            raise ApiError(f"the model's reasoning trace is malformed: {error}", status=500) from error
+        if not self._rulebook.admits(trace):
+            raise ApiError("the model's reasoning trace cites what the rulebook does not admit", status=500)
+        measured = measured or {}
+        reasoned = Reasoned(
+            trace=trace,
+            prompt_tokens=int(counted.get("prompt_tokens", 0)),
+            tokens=int(counted.get("completion_tokens", 0)),
+            verdict_ms=self.elapsed_ms(),
+            queue_ms=measured.get("queue_time_ms"),
+            first_token_ms=measured.get("time_to_first_token_ms"),
+        )
+        self._verdict = trace.verdict.value
+        self._metrics.time_to_verdict.observe(reasoned.verdict_ms / 1000)
+        self._metrics.reasoning.observe((reasoned.verdict_ms - (reasoned.queue_ms or 0.0)) / 1000)
+        self._metrics.reasoning_tokens.observe(reasoned.tokens)
+        for citation in trace.citations:
+            self._metrics.citations.labels(citation.rule_id).inc()
+        return reasoned
+
+    def first_answer_token(self, measured: dict[str, Any] | None = None) -> None:
+        """The first token of the answer is out; a response that came whole says in `measured` when that was."""
+        if self._answering:
+            return
+        self._answering = True
+        waited = self.elapsed_ms()
+        if measured and measured.get("time_to_first_token_ms") is not None and measured.get("generation_time_ms") is not None:
+            waited -= measured["generation_time_ms"]
+        self._metrics.time_to_first_answer_token.observe(waited / 1000)
+
+    def __enter__(self) -> "_Watch":
+        self._metrics.in_flight.inc()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._metrics.in_flight.dec()
+        self._metrics.duration.observe(self.elapsed_ms() / 1000)
+        self._metrics.requests.labels(self._verdict, INCOMPLETE if self._verdict == NO_VERDICT else COMPLETE).inc()
+
+
+def new_request_id() -> str:
+    """An id for a request that came without one."""
+    return uuid.uuid4().hex
+
+
+def _chunk(data: str) -> dict[str, Any]:
+    """A chunk of the engine's stream. Raises `ApiError` where the engine reports an error in it."""
+    chunk: dict[str, Any] = json.loads(data)
+    if error := chunk.get("error"):
+        raise ApiError(error["message"], status=int(error.get("code") or 500), param=error.get("param"))
+    return chunk
+
+
+def _to_all(ask: Ask, head: dict[str, Any], delta: dict[str, Any], **fields: Any) -> list[str]:
+    """One event a choice, as OpenAI sends them."""
+    choices = ({"index": i, "delta": delta, "logprobs": None, "finish_reason": None, **fields} for i in range(ask.choices))
+    return [f"data: {_dump({**head, 'choices': [choice]})}\n\n" for choice in choices]
+
+
+def _dump(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -1,0 +1,28 @@
+"""The engine as the pipeline sees it: an OpenAI-style chat request in, a response or a stream of chunks out.
+
+`vllm_seam.py` has the real one. Tests of the pipeline have a scripted one; the end-to-end tests have none but the real one.
+"""
+
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+
+class ChatEngine(Protocol):
+    """Runs chat requests in vLLM's request form. Both calls raise `ApiError` for a request that cannot be served."""
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The tokenizer's control tokens."""
+        ...
+
+    def check(self, body: dict[str, Any]) -> None:
+        """Validate a request without running it."""
+        ...
+
+    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Run a request to its end; the whole response."""
+        ...
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        """Start a request; the data of its server-sent events, JSON texts, without the closing `[DONE]`."""
+        ...

@@ -1,0 +1,54 @@
+"""Which model is served: the embedded base or the operator's, with an adapter merged into it.
+
+Resolves names to folders. Knows nothing of vLLM.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from erpo_server.embedded import embedded_model
+from erpo_server.merge import merged_model
+
+
+class ModelError(ValueError):
+    """A model or adapter that cannot be found; the message says what was looked for and what to give instead."""
+
+
+def shipped_adapter() -> Path:
+    """The adapter for the embedded model, in the package."""
+    folder = Path(str(files("erpo_training"))) / "adapters" / "smollm2-135m"
+    if not folder.is_dir():
+        raise ModelError(f"the shipped adapter is not in this installation: no folder {str(folder)!r}; reinstall, or give --adapter")
+    return folder
+
+
+def aligned_model(model: str | None, adapter: Path | None) -> Path:
+    """The folder of the model to serve.
+
+    Args:
+        model: base model, a folder or a hub id; `None` is the embedded one.
+        adapter: adapter to merge; `None` is the shipped one for the embedded base, and none for any other (which must then be
+            an aligned model itself: the server refuses one whose chat template opens no trace).
+
+    Raises:
+        ModelError: for a model or adapter that is not there.
+    """
+    base = embedded_model() if model is None else _folder(model)
+    if adapter is None:
+        return merged_model(base, shipped_adapter()) if model is None else base
+    if not adapter.is_dir():
+        raise ModelError(f"adapter {str(adapter)!r} is no folder; give the folder that erpo train wrote")
+    return merged_model(base, adapter)
+
+
+def _folder(model: str) -> Path:
+    if Path(model).is_dir():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]))
+    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"model {model!r} is no folder here and not to be had from the hub: {reason}") from error

@@ -1,0 +1,309 @@
+"""The request policy: what a client may set, and which of the two engine calls each parameter reaches.
+
+One chat request becomes two calls (see `chat.py`): the trace, decoded greedily by our own settings, and the answer, decoded by the
+client's. A parameter that shapes only the answer therefore cannot skip, cut, bias or leak the trace and is passed on to the answer;
+one that could reach the trace is refused by name. `POLICY` is the whole table; a parameter that is not in it is refused, and a test
+fails when vLLM's protocol has a field that the table does not know.
+
+Pure: a JSON body in, a value out. Knows neither vLLM nor the rulebook.
+"""
+
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NoReturn
+
+from erpo_server.errors import ApiError
+
+
+class Reach(Enum):
+    """How far a parameter reaches."""
+
+    BOTH = "seen by the trace and by the answer"
+    ANSWER = "shapes the answer alone"
+    IGNORED = "accepted for compatibility, without effect"
+    REFUSED = "refused unless it has its neutral value"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table.
+
+    Attributes:
+        why: for a refused parameter, what it could do and what to use instead.
+        neutral: values of a refused parameter that ask for nothing and are dropped (`null` always is).
+    """
+
+    reach: Reach
+    why: str = ""
+    neutral: tuple[Any, ...] = ()
+
+
+_BOTH, _ANSWER, _IGNORED = Row(Reach.BOTH), Row(Reach.ANSWER), Row(Reach.IGNORED)
+
+
+def _refused(why: str, *neutral: Any) -> Row:
+    return Row(Reach.REFUSED, why, neutral)
+
+
+_TEMPLATE = "the chat template opens the trace and is the operator's"
+_LEAK = "it would show the trace, which the prompt of the answer holds"
+_ROUTING = "it steers the engine past the pipeline"
+_INTERNAL = "it is internal to the server"
+_VISION = "only text is served"
+
+POLICY: Mapping[str, Row] = {
+    "messages": _BOTH,
+    "model": _BOTH,
+    "tools": _BOTH,
+    "cache_salt": _BOTH,
+    # what OpenAI documents and vLLM honours
+    "frequency_penalty": _ANSWER,
+    "logit_bias": _ANSWER,
+    "logprobs": _ANSWER,
+    "max_completion_tokens": _ANSWER,
+    "max_tokens": _ANSWER,
+    "n": _ANSWER,
+    "parallel_tool_calls": _ANSWER,
+    "presence_penalty": _ANSWER,
+    "response_format": _ANSWER,
+    "seed": _ANSWER,
+    "stop": _ANSWER,
+    "stream": _ANSWER,
+    "stream_options": _ANSWER,
+    "temperature": _ANSWER,
+    "tool_choice": _ANSWER,
+    "top_logprobs": _ANSWER,
+    "top_p": _ANSWER,
+    # vLLM's own sampling parameters
+    "allowed_token_ids": _ANSWER,
+    "bad_words": _ANSWER,
+    "ignore_eos": _ANSWER,
+    "include_stop_str_in_output": _ANSWER,
+    "min_p": _ANSWER,
+    "min_tokens": _ANSWER,
+    "repetition_detection": _ANSWER,
+    "repetition_penalty": _ANSWER,
+    "skip_special_tokens": _ANSWER,
+    "spaces_between_special_tokens": _ANSWER,
+    "stop_token_ids": _ANSWER,
+    "stream_interval": _ANSWER,
+    "structured_outputs": _ANSWER,
+    "top_k": _ANSWER,
+    # OpenAI parameters that have no meaning here
+    "metadata": _IGNORED,
+    "prompt_cache_key": _IGNORED,
+    "prompt_cache_retention": _IGNORED,
+    "reasoning_effort": _IGNORED,
+    "safety_identifier": _IGNORED,
+    "service_tier": _IGNORED,
+    "store": _IGNORED,
+    "user": _IGNORED,
+    "verbosity": _IGNORED,
+    # what could skip, cut, bias or leak the trace
+    "add_generation_prompt": _refused(_TEMPLATE, True),
+    "add_special_tokens": _refused(_TEMPLATE, False),
+    "chat_template": _refused(_TEMPLATE),
+    "chat_template_kwargs": _refused(_TEMPLATE, {}),
+    "continue_final_message": _refused("an answer is not continued without a trace", False),
+    "documents": _refused("put documents into a message, where the trace sees them", []),
+    "echo": _refused("an answer is not continued without a trace", False),
+    "ec_transfer_params": _refused(_ROUTING),
+    "include_reasoning": _refused("use 'show_reasoning'", True),
+    "kv_transfer_params": _refused(_ROUTING),
+    "length_penalty": _refused("beam search is not served", 1.0),
+    "logprob_token_ids": _refused("use 'top_logprobs'", []),
+    "media_io_kwargs": _refused(_VISION, {}),
+    "mm_payload": _refused(_VISION, "tensors"),
+    "mm_processor_kwargs": _refused(_VISION, {}),
+    "priority": _refused("the queue is fair", 0),
+    "prompt_logprobs": _refused(_LEAK),
+    "request_id": _refused("send the header 'X-Request-Id'"),
+    "return_mm_kwargs": _refused(_VISION, False),
+    "return_prompt_text": _refused(_LEAK, False),
+    "return_token_ids": _refused(_LEAK, False),
+    "return_token_offsets": _refused(_LEAK, False),
+    "return_tokens_as_token_ids": _refused(_LEAK, False),
+    "routed_experts_prompt_start": _refused(_INTERNAL, 0),
+    "session_id": _refused(_INTERNAL),
+    "thinking_token_budget": _refused("the trace has its own bound"),
+    "truncate_prompt_tokens": _refused("a truncated prompt is not the one that was asked; shorten the messages"),
+    "truncation_side": _refused("a truncated prompt is not the one that was asked; shorten the messages"),
+    "use_beam_search": _refused("beam search is not served; use 'n'", False),
+    "vllm_xargs": _refused(_INTERNAL, {}),
+    "watermarking": _refused(_INTERNAL, False),
+}
+
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_TRACE_KEYS = ("reasoning", "reasoning_content", "thinking")
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A request that may be served.
+
+    Attributes:
+        prompt: what both engine calls see: messages, model, tools.
+        answer: what shapes the answer alone.
+        show_reasoning: whether the client wants to see the trace.
+    """
+
+    prompt: dict[str, Any]
+    answer: dict[str, Any]
+    show_reasoning: bool = False
+
+    @property
+    def stream(self) -> bool:
+        return bool(self.answer.get("stream"))
+
+    @property
+    def choices(self) -> int:
+        """How many answers are asked for (`n`)."""
+        return int(self.answer.get("n") or 1)
+
+    @property
+    def usage_chunk(self) -> bool:
+        """Whether a stream ends with a usage chunk."""
+        return bool((self.answer.get("stream_options") or {}).get("include_usage"))
+
+    @property
+    def structured(self) -> bool:
+        """Whether the client parses the answer by a schema: a refusal then travels in `message.refusal`."""
+        form = self.answer.get("response_format") or {}
+        return bool(self.answer.get("structured_outputs")) or form.get("type") not in (None, "text")
+
+
+def read_body(raw: bytes) -> dict[str, Any]:
+    """The JSON object in a request's body. Raises `ApiError` on anything else, a duplicate key included."""
+    try:
+        body = json.loads(raw, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
+    except ApiError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise ApiError(f"the body is not JSON: {error}") from error
+    if not isinstance(body, dict):
+        raise ApiError(f"the body is a JSON {type(body).__name__}; send an object")
+    return body
+
+
+def admit(body: Mapping[str, Any], query: Mapping[str, str], special_tokens: Sequence[str] = ()) -> Ask:
+    """Apply the policy.
+
+    Args:
+        body: the request's JSON body.
+        query: the request's query parameters; only `show_reasoning` is read.
+        special_tokens: the tokenizer's control tokens: where they stand in a message's text they are broken up, so that no
+            message can end its turn and begin another.
+
+    Raises:
+        ApiError: naming the parameter.
+    """
+    show = _show_reasoning(body, query)
+    prompt: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
+    for name, value in body.items():
+        if name == "show_reasoning" or value is None:
+            continue
+        row = POLICY.get(name)
+        if row is None:
+            near = difflib.get_close_matches(name, [*POLICY, "show_reasoning"], n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ApiError(f"unknown parameter {name!r}{hint}", param=name, code="unknown_parameter")
+        if row.reach is Reach.BOTH:
+            prompt[name] = value
+        elif row.reach is Reach.ANSWER:
+            answer[name] = value
+        elif row.reach is Reach.REFUSED and not any(type(value) is type(v) and value == v for v in row.neutral):
+            raise ApiError(f"parameter {name!r} is not served: {row.why}", param=name, code="unsupported_parameter")
+    _check_numbers(answer)
+    prompt["messages"] = _messages(prompt.get("messages"), special_tokens)
+    return Ask(prompt, answer, show)
+
+
+def _show_reasoning(body: Mapping[str, Any], query: Mapping[str, str]) -> bool:
+    said = body.get("show_reasoning")
+    if said is not None and not isinstance(said, bool):
+        raise ApiError(f"show_reasoning is {said!r}; send true or false", param="show_reasoning")
+    asked = query.get("show_reasoning")
+    if asked is None:
+        return bool(said)
+    if asked.lower() not in ("true", "1", "false", "0"):
+        raise ApiError(f"show_reasoning is {asked!r} in the query; send true or false", param="show_reasoning")
+    wanted = asked.lower() in ("true", "1")
+    if said is not None and said != wanted:
+        raise ApiError(f"show_reasoning is {asked!r} in the query and {said!r} in the body; send one", param="show_reasoning")
+    return wanted
+
+
+def _check_numbers(answer: Mapping[str, Any]) -> None:
+    """Bounds that would otherwise show only after the trace was decoded."""
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        value = answer.get(name, 1)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ApiError(f"{name} is {value!r}; send a whole number of at least 1", param=name)
+    for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "min_p"):
+        value = answer.get(name, 0)
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise ApiError(f"{name} is {value!r}; send a number", param=name)
+    for name, kind in (("stream", bool), ("stream_options", dict), ("response_format", dict)):
+        value = answer.get(name, kind())
+        if not isinstance(value, kind):
+            raise ApiError(f"{name} is {value!r}; send a JSON {'boolean' if kind is bool else 'object'}", param=name)
+
+
+def _messages(messages: Any, special_tokens: Sequence[str]) -> list[dict[str, Any]]:
+    if not isinstance(messages, list) or not messages:
+        raise ApiError("messages must be a list of at least one message", param="messages")
+    clean: list[dict[str, Any]] = []
+    for number, message in enumerate(messages):
+        where = f"messages[{number}]"
+        if not isinstance(message, dict):
+            raise ApiError(f"{where} is {message!r}; send an object with 'role' and 'content'", param=where)
+        role = message.get("role")
+        if not isinstance(role, str) or role not in _ROLES:
+            raise ApiError(f"{where}.role is {role!r}; one of {', '.join(_ROLES)}", param=f"{where}.role")
+        text = {k: _inert(v, special_tokens) for k, v in message.items() if k != "role" and k not in _TRACE_KEYS}
+        _check_content(text.get("content"), role, where)
+        clean.append({"role": _ROLES[role], **text})
+    return clean
+
+
+def _check_content(content: Any, role: str, where: str) -> None:
+    if isinstance(content, str) or (content is None and role == "assistant"):
+        return
+    if not isinstance(content, list):
+        raise ApiError(f"{where}.content is {content!r}; send text, or a list of text parts", param=f"{where}.content")
+    for part in content:
+        if not isinstance(part, dict) or part.get("type") not in ("text", "refusal"):
+            kind = part.get("type") if isinstance(part, dict) else part
+            raise ApiError(f"{where}.content has a part of type {kind!r}; only text is served", param=f"{where}.content")
+
+
+def _inert(value: Any, special_tokens: Sequence[str]) -> Any:
+    """The value with control tokens broken up by a zero-width space, in every text it holds."""
+    if isinstance(value, str):
+        for token in special_tokens:
+            if token in value:
+                value = value.replace(token, f"{token[0]}\u200b{token[1:]}")
+        return value
+    if isinstance(value, list):
+        return [_inert(item, special_tokens) for item in value]
+    if isinstance(value, dict):
+        return {key: _inert(item, special_tokens) for key, item in value.items()}
+    return value
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ApiError(f"key {twice!r} stands twice in one JSON object", param=twice)
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

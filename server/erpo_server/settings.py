@@ -1,0 +1,26 @@
+"""What an operator sets, from the environment (`ERPO_*`) or from `erpo serve`'s flags, which win."""
+
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Settings of the server process. vLLM's own settings are its flags."""
+
+    model_config = SettingsConfigDict(env_prefix="ERPO_", extra="ignore", frozen=True)
+
+    rulebook: str = Field(default="mlcommons", description="Name of a shipped rulebook, or a YAML file.")
+    disable_rules: tuple[str, ...] = Field(
+        default=(), description='Rule ids that are never cited, as a JSON list: \'["S8"]\'. Takes effect through the grammar, without training.'
+    )
+    refusal_style: Literal["rulebook", "model"] = Field(
+        default="rulebook", description="Who writes a refusal: the rulebook's text (no token is decoded), or the model."
+    )
+    reasoning: Literal["on-request", "never"] = Field(
+        default="on-request", description="Whether clients may see traces with show_reasoning; 'never' answers such a request with 403."
+    )
+    keep_alive_seconds: float = Field(
+        default=10.0, gt=0, description="A stream that is silent for so long gets a comment line, so that proxies keep it open."
+    )

@@ -1,0 +1,113 @@
+"""The one module that touches vLLM: its launcher, its chat handler, its request and response classes.
+
+Everything here is public in vLLM 0.32 and 0.33. Nothing is subclassed and nothing private is reached for.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import AsyncIterator
+from typing import Any
+
+from pydantic import ValidationError
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+from vllm.entrypoints.serve.utils.api_utils import with_cancellation
+from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive as with_keep_alive
+from vllm.exceptions import VLLMClientError, VLLMValidationError
+from vllm.version import __version__ as ENGINE_VERSION
+
+from erpo_server.errors import ApiError
+
+__all__ = ["ENGINE_VERSION", "VllmChatEngine", "launch", "request_fields", "with_cancellation", "with_keep_alive"]
+
+_DATA, _DONE = "data: ", "[DONE]"
+
+
+class VllmChatEngine:
+    """vLLM's chat handler (`state.openai_serving_chat`) as a `ChatEngine`."""
+
+    def __init__(self, handler: Any) -> None:
+        self._handler = handler
+        tokenizer = handler.renderer.tokenizer
+        tokens = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
+        self.special_tokens: tuple[str, ...] = tuple(sorted((t for t in tokens if len(t) > 1), key=len, reverse=True))
+
+    @property
+    def chat_template(self) -> str:
+        """The template that prompts are rendered with."""
+        return str(self._handler.chat_template or self._handler.renderer.tokenizer.chat_template or "")
+
+    def check(self, body: dict[str, Any]) -> None:
+        request = _request(body)
+        try:
+            request.to_sampling_params(1 if request.max_completion_tokens is None else request.max_completion_tokens, {})
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise _client_error(error) from error
+
+    async def complete(self, body: dict[str, Any]) -> dict[str, Any]:
+        response = await self._create(body)
+        found: dict[str, Any] = response.model_dump(mode="json")
+        return found
+
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+        return _data(await self._create(body))
+
+    async def _create(self, body: dict[str, Any]) -> Any:
+        try:
+            response = await self._handler.create_chat_completion(_request(body))
+        except (VLLMClientError, ValueError, TypeError) as error:
+            raise _client_error(error) from error
+        if isinstance(response, ErrorResponse):
+            error = response.error
+            raise ApiError(error.message, status=error.code, param=error.param)
+        return response
+
+
+def request_fields() -> frozenset[str]:
+    """Every field of vLLM's chat request."""
+    return frozenset(ChatCompletionRequest.model_fields)
+
+
+def launch(args: list[str]) -> None:
+    """Run vLLM's own API server with these command-line flags, until SIGINT or SIGTERM."""
+    import uvloop
+    from vllm.entrypoints.launchers.api_server.entry import run_server
+    from vllm.entrypoints.launchers.cli_args import make_arg_parser, validate_parsed_serve_args
+    from vllm.entrypoints.serve.utils.api_utils import cli_env_setup
+    from vllm.logger import configure_logging_from_args
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    cli_env_setup()
+    parsed: Namespace = make_arg_parser(FlexibleArgumentParser(prog="erpo serve")).parse_args(args)
+    configure_logging_from_args(parsed)
+    validate_parsed_serve_args(parsed)
+    uvloop.run(run_server(parsed))
+
+
+def _request(body: dict[str, Any]) -> ChatCompletionRequest:
+    try:
+        return ChatCompletionRequest.model_validate(body)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        where = ".".join(str(part) for part in fault["loc"]) or None
+        raise ApiError(f"{where}: {fault['msg']}" if where else fault["msg"], param=where) from error
+    except (VLLMClientError, ValueError, TypeError) as error:
+        raise _client_error(error) from error
+
+
+def _client_error(error: Exception) -> ApiError:
+    param = error.parameter if isinstance(error, VLLMValidationError) else None
+    return ApiError(str(error), param=param)
+
+
+async def _data(events: AsyncIterator[str]) -> AsyncIterator[str]:
+    """The data of vLLM's server-sent events, its closing `[DONE]` left out."""
+    async for event in events:
+        for line in event.splitlines():
+            if line.startswith(_DATA) and (data := line.removeprefix(_DATA)) != _DONE:
+                yield _compact(data)
+
+
+def _compact(data: str) -> str:
+    """vLLM's chunks are compact JSON already; its error events need not be."""
+    return data if data.startswith('{"id"') else json.dumps(json.loads(data), separators=(",", ":"))

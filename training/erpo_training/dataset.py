@@ -1,0 +1,138 @@
+"""From items and answers to token ids with labels: what the trainer sees.
+
+The prompt is tokenised exactly as the server tokenises it (the aligned chat template, which ends with the trace's opening); the
+completion (trace, answer, end of turn) is tokenised apart, and only it has labels. Knows a tokenizer, not a model.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from erpo_rules import Rulebook, Verdict, render_body
+from erpo_rules.adapter import with_trace_opening
+from erpo_training.answers import Answer
+from erpo_training.items import Item, Message
+
+NO_LOSS = -100
+"""Label of a token that is not learnt."""
+
+SHORTEST_ANSWER = 16
+"""Room in tokens that a long prompt leaves for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One training sequence."""
+
+    item_id: str
+    input_ids: list[int]
+    labels: list[int]
+
+    @property
+    def length(self) -> int:
+        """Tokens in all."""
+        return len(self.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Items to train on and items held out."""
+
+    train: tuple[Item, ...]
+    validation: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Tokenised items, in the items' order."""
+
+    rows: tuple[Row, ...]
+    cut_prompts: int
+    """Prompts shortened in the middle to fit."""
+    cut_answers: int
+    """Answers shortened to fit."""
+
+
+def split(items: tuple[Item, ...], validation: float, seed: int) -> Split:
+    """Shuffle and hold out the same share of every verdict, at least one item of each where there are two."""
+    order = sorted(items, key=lambda item: item.id)
+    random.Random(f"split-{seed}").shuffle(order)
+    sizes = Counter(item.verdict for item in order)
+    room = {verdict: max(1, round(size * validation)) if validation and size > 1 else 0 for verdict, size in sizes.items()}
+    train: list[Item] = []
+    held: list[Item] = []
+    for item in order:
+        if room[item.verdict]:
+            room[item.verdict] -= 1
+            held.append(item)
+        else:
+            train.append(item)
+    return Split(tuple(train), tuple(held))
+
+
+def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], rulebook: Rulebook, tokenizer: Any, max_length: int) -> Rows:
+    """Tokenise every item; one to be complied with needs an answer.
+
+    Args:
+        answers: The base model's answers by item id; items to be complied with that are not in it are left out.
+        tokenizer: A transformers tokenizer with the *base's* chat template.
+        max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its end.
+    """
+    template = with_trace_opening(tokenizer.chat_template)
+    rows: list[Row] = []
+    cut_prompts = cut_answers = 0
+    for item in items:
+        answer = taught_answer(item, answers, rulebook)
+        if answer is None:
+            continue
+        trace = _ids(tokenizer, render_body(item.trace()))
+        prompt, cut = _prompt(tokenizer, template, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
+        completion = _ids(tokenizer, render_body(item.trace()) + answer.text)
+        if answer.finished:
+            completion.append(tokenizer.eos_token_id)
+        room = max_length - len(prompt)
+        cut_prompts += cut
+        cut_answers += len(completion) > room
+        completion = completion[:room]
+        rows.append(Row(item.id, prompt + completion, [NO_LOSS] * len(prompt) + completion))
+    return Rows(tuple(rows), cut_prompts, cut_answers)
+
+
+def taught_answer(item: Item, answers: Mapping[str, Answer], rulebook: Rulebook) -> Answer | None:
+    """The rulebook's refusal, the item's own cautious answer, or the base model's answer (`None`: it gave no usable one)."""
+    if item.verdict is Verdict.REFUSE:
+        return Answer(rulebook.refusal(item.trace().citations))
+    if item.answer is not None:
+        return Answer(item.answer)
+    return answers.get(item.id)
+
+
+def _prompt(tokenizer: Any, template: str, messages: tuple[Message, ...], limit: int) -> tuple[list[int], bool]:
+    cut = False
+    while True:
+        text = tokenizer.apply_chat_template(
+            [message.model_dump() for message in messages], chat_template=template, add_generation_prompt=True, tokenize=False
+        )
+        ids = _ids(tokenizer, text)
+        if len(ids) <= limit:
+            return ids, cut
+        messages = _shortened(messages, len(ids) - limit)
+        cut = True
+
+
+def _shortened(messages: tuple[Message, ...], tokens: int) -> tuple[Message, ...]:
+    """The messages without about `tokens` tokens (at two characters each) from the middle of the longest user message."""
+    index = max((i for i, m in enumerate(messages) if m.role == "user"), key=lambda i: len(messages[i].content))
+    content = messages[index].content
+    keep = len(content) - max(2 * tokens, 16) - 3
+    if keep < 16:
+        raise ValueError(f"a conversation of {len(messages)} messages cannot be cut to 'sft.max_length': raise it in the recipe")
+    shorter = content[: (keep + 1) // 2] + " … " + content[len(content) - keep // 2 :]
+    return (*messages[:index], messages[index].model_copy(update={"content": shorter}), *messages[index + 1 :])
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids

@@ -1,0 +1,155 @@
+"""A training run as data: the YAML recipe, its defaults and its errors.
+
+Owns every number that a run depends on. Knows nothing of how the stages work. An unknown key is an error, never ignored.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from erpo_rules import DEFAULT_RULEBOOK
+from erpo_training.items import Kind
+from erpo_training.sources import SOURCES
+
+EMBEDDED = "embedded"
+"""`base` that stands for the model shipped with the product."""
+
+EMBEDDED_NAME = "HuggingFaceTB/SmolLM2-135M-Instruct"
+"""Public name of the embedded model."""
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class RecipeError(ValueError):
+    """A recipe that cannot be run. One line a fault: file, key, what is wrong."""
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SetChoice(_Part):
+    """How much of a third-party set is used."""
+
+    name: str = Field(description="A set that `erpo_training.sources` knows.")
+    kinds: tuple[Kind, ...] | None = Field(default=None, description="Only items of these kinds; all when omitted.")
+    limit: Count | None = Field(default=None, description="At most this many items, drawn with the recipe's seed; all when omitted.")
+
+    @model_validator(mode="after")
+    def _is_known(self) -> Self:
+        if self.name not in SOURCES:
+            raise ValueError(f"no set {self.name!r}; known: {', '.join(SOURCES)}")
+        return self
+
+
+class Data(_Part):
+    """Which items are trained on."""
+
+    corpus: bool = Field(default=True, description="Use the corpus shipped with this package.")
+    repeat_corpus: Count = Field(default=1, description="How many times each corpus item is seen in one epoch.")
+    wrapped: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Jailbreak wrappers: this many around harmful items and as many around harmless ones."
+    )
+    sets: tuple[SetChoice, ...] = Field(default=(), description="Third-party sets, read from the data folder.")
+    limit: Count | None = Field(default=None, description="Cap on the items in all, drawn evenly over verdicts; for trials.")
+    validation: Share = Field(default=0.05, description="Share of items held out, the same share of every verdict.")
+
+
+class Answers(_Part):
+    """How the base model's own answers are sampled."""
+
+    max_tokens: Count = Field(default=128, description="Longest answer in tokens; a longer one is cut and taught without an end.")
+    temperature: Annotated[float, Field(ge=0)] = 0.0
+
+
+class Lora(_Part):
+    """The adapter's shape."""
+
+    r: Count = 16
+    alpha: Count = 32
+    dropout: Share = 0.0
+    target: tuple[str, ...] = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+class Sft(_Part):
+    """Stage 1: supervised training on traces and answers."""
+
+    epochs: Annotated[float, Field(gt=0)] = 2.0
+    max_steps: Count | None = Field(default=None, description="Stop after this many steps instead of after the epochs; for trials.")
+    learning_rate: Annotated[float, Field(gt=0)] = 4e-4
+    batch_size: Count = 8
+    gradient_accumulation: Count = 1
+    max_length: Annotated[int, Field(ge=256)] = Field(default=1024, description="Longest prompt, trace and answer together, in tokens.")
+    warmup_ratio: Share = 0.05
+    scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    save_steps: Count = 100
+    threads: Count | None = Field(default=None, description="CPU threads; all cores when omitted.")
+    gradient_checkpointing: bool = False
+    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Precision of matrix products; adapter weights are float32.")
+    lora: Lora = Lora()
+
+
+class Recipe(_Part):
+    """A whole run."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="Name of the run folder.")
+    base: str = Field(default=EMBEDDED, description="'embedded', a hub id, or a folder.")
+    base_name: str | None = Field(default=None, description="Public name of the base, written into the adapter; needed when `base` is a folder.")
+    seed: int = 0
+    rulebook: str = Field(default=DEFAULT_RULEBOOK, description="A shipped rulebook's name or a YAML file.")
+    data: Data = Data()
+    answers: Answers = Answers()
+    sft: Sft = Sft()
+    report_to: tuple[str, ...] = Field(default=(), description="Trackers that transformers knows, e.g. tensorboard, trackio, wandb.")
+
+    @property
+    def public_base(self) -> str:
+        """The name of the base that others can find it by."""
+        return self.base_name or (EMBEDDED_NAME if self.base == EMBEDDED else self.base)
+
+
+def shipped_recipes() -> tuple[str, ...]:
+    """Names of the recipes in the package."""
+    folder = files("erpo_training") / "recipes"
+    return tuple(sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")))
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Load a shipped recipe by name, or any YAML file by path. Raises `RecipeError`."""
+    name = str(name_or_path)
+    if name in shipped_recipes():
+        text = (files("erpo_training") / "recipes" / f"{name}.yaml").read_text(encoding="utf-8")
+    else:
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise RecipeError(f"recipe {name!r}: {reason}; give a YAML file or one of {', '.join(shipped_recipes())}") from error
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"recipe {name!r}: not YAML: {' '.join(str(error).split())}") from error
+    return parse_recipe(data, origin=name)
+
+
+def parse_recipe(data: Any, *, origin: str) -> Recipe:
+    """Validate a recipe's data; `origin` names it in errors. Raises `RecipeError`."""
+    try:
+        return Recipe.model_validate(data)
+    except ValidationError as error:
+        raise RecipeError("\n".join(f"recipe {origin!r}: {_fault(fault)}" for fault in error.errors())) from error
+
+
+def _fault(fault: Any) -> str:
+    key = ".".join(map(str, fault["loc"])) or "recipe"
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key!r} (got {fault['input']!r}); remove it or correct its spelling"
+    if fault["type"] == "missing":
+        return f"key {key!r} is missing"
+    given = "" if isinstance(fault["input"], dict) else f" (got {fault['input']!r})"
+    return f"key {key!r}: {fault['msg'].removeprefix('Value error, ')}{given}"

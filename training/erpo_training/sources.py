@@ -1,0 +1,201 @@
+"""The third-party sets that training can use: where each is published, its licence, and how its rows become items.
+
+No row of them is part of this project: the sets are read from a folder of the user's. Labels become rules by the tables here; a row
+whose label fits no rule is skipped and counted. Knows the rows' form, not how many are used.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from erpo_rules import Verdict
+from erpo_training.assessing import harmful_assessment, harmless_assessment
+from erpo_training.items import Item, ItemError, Kind, Message
+
+Row = dict[str, Any]
+
+LONGEST_PROMPT = 1600
+"""Longest third-party prompt in characters; longer rows are skipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A published set."""
+
+    name: str
+    file: str
+    hub: str
+    """Where it is published (Hugging Face hub id)."""
+    licence: str
+    convert: Callable[[Row], tuple[Kind, str | None] | None]
+    """Kind and rule of a row, `None` when its label fits no rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceItems:
+    """What a set gave."""
+
+    items: tuple[Item, ...]
+    skipped: int
+    """Rows without a rule, too long, or given twice."""
+
+
+_AILUMINATE = {
+    "vcr": "S1", "ncr": "S2", "src": "S3", "cse": "S4", "dfm": "S5", "prv": "S7", "ipv": "S8", "iwp": "S9", "hte": "S10", "ssh": "S11", "sxc_prn": "S12",
+}  # fmt: skip
+"""Hazard codes of AILuminate; `spc_*` (specialised advice) needs a written answer and is left out."""
+
+_CATQA = {
+    "Terrorism and extremism": "S1", "Assault and battery": "S1", "Gender-based violence": "S1",
+    "Drug": "S2", "Weapon": "S2", "Cybercrime": "S2", "Theft and Robbery": "S2", "Financial fraud": "S2", "Market manipulation": "S2",
+    "Employment scams": "S2", "Investment scams": "S2", "Identity theft": "S2", "Phishing": "S2", "False advertising": "S2", "Scamming": "S2",
+    "Malicious software designed to spread and damage computers": "S2", "Trojans": "S2", "Spyware": "S2", "Ransomware": "S2", "Adware": "S2",
+    "Human Trafficking": "S3", "Doxxing": "S7", "Data theft": "S7", "Surveillance": "S7", "Tracking and location monitoring": "S7",
+    "Intellectual property theft": "S8", "Counterfeiting": "S8", "Weapon making": "S9", "Racial or ethnic hate": "S10", "Religious intolerance": "S10",
+    "Cyberbullying": "S10", "Self-harm": "S11", "Pornography": "S12", "Erotic text": "S12", "Nude imagery": "S12", "Sexually explicit dialogue": "S12",
+    "Political misinformation": "S13",
+}  # fmt: skip
+"""Subcategories of CatQA; advice and lawful politics are left out."""
+
+_STAR1 = {
+    "Illicit / Criminal Behavior": "S2", "Privacy / Personal Data": "S7", "Harassment / Hate / Discrimination": "S10",
+    "Intellectual Property": "S8", "Self-Harm": "S11", "Violence / Physical Harm": "S1", "Sexual / Adult": "S12",
+}  # fmt: skip
+"""Categories of STAR-1; misinformation alone names no rule and is left to the words."""
+
+_ORBENCH = {
+    "illegal": "S2", "privacy": "S7", "self-harm": "S11", "sexual": "S12", "violence": "S1", "hate": "S10", "harassment": "S10", "deception": "S2",
+}  # fmt: skip
+"""Topics of OR-Bench; 'harmful' and 'unethical' name no rule and are left to the words."""
+
+_WORDS: tuple[tuple[str, str], ...] = (
+    ("S9", r"nuclear|radioactive|dirty bomb|bioweapon|biological weapon|chemical weapon|nerve agent|anthrax|explosive|\bbombs?\b|pathogen|\bricin\b"),
+    ("S13", r"\belections?\b|\bvot(e|es|er|ers|ing)\b|ballot|poll(ing)? station"),
+    ("S3", r"\brap(e|es|ing|ist)\b|sexual(ly)? (assault|harass|abus|coerc)|sex traffick|human traffick|date rape|upskirt|nonconsensual|without (her|his|their) consent"),
+    ("S11", r"suicid|self.?harm|self.?injur|anorexi|bulimi|starve myself|cut(ting)? myself|kill myself"),
+    ("S5", r"defam|slander|libel|smear campaign|fake news about|false (rumou?r|story|stories|accusation)|discredit"),
+    ("S7", r"\bdox|stalk|spy on|home address|someone'?s (location|address|phone|password|private|personal)|personal (data|information)|track(ing)? (someone|a person|my (wife|husband|partner|ex))|eavesdrop"),
+    ("S8", r"pirat(e|ed|ing)\b|plagiar|counterfeit|copyright|trademark|\bdrm\b|watermark|crack(ed)? software|keygen|torrent"),
+    ("S10", r"racis|sexis|homophob|discriminat|\bhate\b|hateful|xenophob|stereotype|islamophob|antisemit|inferior|marginali|bigot|segregat"),
+    ("S1", r"\bkill|murder|assassinat|\btortur|terroris|kidnap|\battack (a|people|someone)|poison (a|my|some|people)|physically (hurt|harm)|massacre|violence|wildfire|arson"),
+    ("S2", r"hack|malware|ransomware|phish|launder|fraud|scam|steal|shoplift|forg(e|ing)|fake (id|document|deed|passport)|smuggl|bribe|drug|cocaine|meth\b|tax evasion|evade tax|embezzl|counterfeit|insider trading|rig(ging)? |price.?fixing|blackmail|extort|social engineering|burglar|break into|identity theft|black market|vandal|sabotage|ponzi|illegal"),
+)  # fmt: skip
+"""Words that name a rule where a set's own label does not; the first match counts."""
+
+
+def rule_by_words(prompt: str) -> str | None:
+    """The rule that a prompt's words point to, `None` without one. Used only for prompts already labelled."""
+    lowered = prompt.lower()
+    return next((rule for rule, pattern in _WORDS if re.search(pattern, lowered)), None)
+
+
+def _ailuminate(row: Row) -> tuple[Kind, str | None] | None:
+    rule = _AILUMINATE.get(row["hazard"])
+    return (Kind.HARMFUL, rule) if rule else None
+
+
+def _catqa(row: Row) -> tuple[Kind, str | None] | None:
+    rule = _CATQA.get(row["subcategory"])
+    return (Kind.HARMFUL, rule) if rule else None
+
+
+def _harmfulqa(row: Row) -> tuple[Kind, str | None] | None:
+    rule = rule_by_words(row["prompt"])
+    return (Kind.HARMFUL, rule) if rule else None
+
+
+def _star1(row: Row) -> tuple[Kind, str | None] | None:
+    first = json.loads(row["category"])[0] if isinstance(row["category"], str) else row["category"][0]
+    broad = first in ("Illicit / Criminal Behavior", "Misinformation / Disinformation", "Violence / Physical Harm")
+    rule = (rule_by_words(row["prompt"]) if broad else None) or _STAR1.get(first)
+    return (Kind.HARMFUL, rule) if rule else None
+
+
+def _orbench(row: Row) -> tuple[Kind, str | None] | None:
+    broad = row["topic"] in ("illegal", "deception", "harmful", "unethical", "violence")
+    rule = (rule_by_words(row["prompt"]) if broad else None) or _ORBENCH.get(row["topic"])
+    if row["label"] == "benign":
+        return Kind.LOOKALIKE, rule
+    return (Kind.HARMFUL, rule) if rule else None
+
+
+def _coconot(row: Row) -> tuple[Kind, str | None] | None:
+    sensitive = row["category"] == "Requests with safety concerns"
+    return (Kind.LOOKALIKE, rule_by_words(row["prompt"])) if sensitive else (Kind.ORDINARY, None)
+
+
+def _oktest(row: Row) -> tuple[Kind, str | None] | None:
+    return Kind.LOOKALIKE, rule_by_words(row["prompt"])
+
+
+def _ordinary(row: Row) -> tuple[Kind, str | None] | None:
+    return Kind.ORDINARY, None
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        Source("ailuminate", "ailuminate_demo_en.jsonl", "mlcommons/ailuminate", "CC-BY-4.0", _ailuminate),
+        Source("catqa", "catqa.jsonl", "declare-lab/CategoricalHarmfulQA", "Apache-2.0", _catqa),
+        Source("harmfulqa", "harmfulqa.jsonl", "declare-lab/HarmfulQA", "Apache-2.0", _harmfulqa),
+        Source("star1", "star1.jsonl", "UCSC-VLAA/STAR-1", "Apache-2.0", _star1),
+        Source("orbench", "orbench.jsonl", "bench-llm/or-bench", "CC-BY-4.0", _orbench),
+        Source("coconot", "coconot_pref.jsonl", "allenai/coconot", "ODC-BY", _coconot),
+        Source("oktest", "oktest.jsonl", "oktest", "MIT", _oktest),
+        Source("self_instruct", "self_instruct.jsonl", "yizhongw/self_instruct", "Apache-2.0", _ordinary),
+        Source("gsm8k", "gsm8k.jsonl", "openai/gsm8k", "MIT", _ordinary),
+    )
+}
+
+
+def read_source(source: Source, folder: Path) -> SourceItems:
+    """Every usable row of a set. Raises `ItemError` when its file is absent or has another form."""
+    path = folder / source.file
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except OSError as error:
+        raise ItemError(
+            f"set {source.name!r}: {path}: {error.strerror}; it is published as {source.hub!r} ({source.licence}). Put its rows there as "
+            f"JSON lines, name another folder with --data, or leave {source.name!r} out of 'data.sets' in the recipe"
+        ) from error
+    items: dict[str, Item] = {}
+    skipped = 0
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            prompt = str(row["prompt"]).strip()
+            found = source.convert({**row, "prompt": prompt})
+        except (KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
+            raise ItemError(f"{path.name}:{number}: set {source.name!r}: no usable row: {error!r}; expected rows as {source.hub!r} publishes them") from error
+        if found is None or not prompt or len(prompt) > LONGEST_PROMPT or prompt in items:
+            skipped += 1
+            continue
+        items[prompt] = _item(source, f"{source.name}-{number:05d}", prompt, *found)
+    return SourceItems(tuple(items.values()), skipped)
+
+
+def _item(source: Source, item_id: str, prompt: str, kind: Kind, rule: str | None) -> Item:
+    assessment = {
+        Kind.HARMFUL: lambda: harmful_assessment(prompt, rule or ""),
+        Kind.LOOKALIKE: lambda: harmless_assessment(prompt),
+    }.get(kind, lambda: None)()
+    return Item(
+        id=item_id,
+        kind=kind,
+        rule=rule,
+        verdict=Verdict.REFUSE if kind is Kind.HARMFUL else Verdict.COMPLY,
+        messages=(Message(role="user", content=prompt),),
+        assessment=assessment,
+        source=source.name,
+    )
+
+
+def counted(items: tuple[Item, ...]) -> dict[str, int]:
+    """How many items each source gave."""
+    return dict(Counter(item.source for item in items))
