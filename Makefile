@@ -23,7 +23,7 @@ QUIETLY := 2> >(grep -v 'neither a file nor a directory' >&2)
 .PHONY: help setup serve test test-unit lint format train lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  \033[1mmake %-10s\033[0m %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## install everything into .venv from requirements/cpu.lock (PYTHON=python3.11 to choose)
 	@:
@@ -45,7 +45,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	$(PIP) --no-build-isolation -e . $(QUIETLY) && \
 	touch $@
 
-serve: setup ## serve the embedded aligned model (HOST=, PORT=, ARGS='--show-reasoning …')
+serve: setup ## serve the embedded aligned model (HOST=, PORT=, ARGS=)
 	@exec $(BIN)/erpo serve --host "$(HOST)" --port "$(PORT)" $(ARGS)
 
 test: setup ## run every test, the real engine on the embedded model included
@@ -58,7 +58,7 @@ lint: setup ## check code, types, imports, rulebooks and corpus
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/erpo rules lint
 	@$(BIN)/python -m erpo_training.lint
 

@@ -9,14 +9,17 @@ Pure: a JSON body in, a value out. Knows neither vLLM nor the rulebook.
 """
 
 import difflib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, NoReturn
+from typing import Any
 
 from erpo_server.errors import ApiError
+from erpo_server.messages import clean_messages, inert
+
+MAX_CHOICES = 128
+"""Most answers to one request, as in OpenAI's API."""
 
 
 class Reach(Enum):
@@ -137,9 +140,6 @@ POLICY: Mapping[str, Row] = {
     "watermarking": _refused(_INTERNAL, False),
 }
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
-_TRACE_KEYS = ("reasoning", "reasoning_content", "thinking")
-
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -176,19 +176,6 @@ class Ask:
         return bool(self.answer.get("structured_outputs")) or form.get("type") not in (None, "text")
 
 
-def read_body(raw: bytes) -> dict[str, Any]:
-    """The JSON object in a request's body. Raises `ApiError` on anything else, a duplicate key included."""
-    try:
-        body = json.loads(raw, object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-    except ApiError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise ApiError(f"the body is not JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise ApiError(f"the body is a JSON {type(body).__name__}; send an object")
-    return body
-
-
 def admit(body: Mapping[str, Any], query: Mapping[str, str], special_tokens: Sequence[str] = ()) -> Ask:
     """Apply the policy.
 
@@ -216,10 +203,12 @@ def admit(body: Mapping[str, Any], query: Mapping[str, str], special_tokens: Seq
             prompt[name] = value
         elif row.reach is Reach.ANSWER:
             answer[name] = value
-        elif row.reach is Reach.REFUSED and not any(type(value) is type(v) and value == v for v in row.neutral):
+        elif row.reach is Reach.REFUSED and not any(value == v and isinstance(value, bool) == isinstance(v, bool) for v in row.neutral):
             raise ApiError(f"parameter {name!r} is not served: {row.why}", param=name, code="unsupported_parameter")
-    _check_numbers(answer)
-    prompt["messages"] = _messages(prompt.get("messages"), special_tokens)
+    _check_answer(answer)
+    prompt["messages"] = clean_messages(prompt.get("messages"), special_tokens)
+    if "tools" in prompt:
+        prompt["tools"] = inert(prompt["tools"], special_tokens)
     return Ask(prompt, answer, show)
 
 
@@ -238,72 +227,19 @@ def _show_reasoning(body: Mapping[str, Any], query: Mapping[str, str]) -> bool:
     return wanted
 
 
-def _check_numbers(answer: Mapping[str, Any]) -> None:
+def _check_answer(answer: Mapping[str, Any]) -> None:
     """Bounds that would otherwise show only after the trace was decoded."""
     for name in ("max_tokens", "max_completion_tokens", "n"):
         value = answer.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise ApiError(f"{name} is {value!r}; send a whole number of at least 1", param=name)
+    if answer.get("n", 1) > MAX_CHOICES:
+        raise ApiError(f"n is {answer['n']!r}; at most {MAX_CHOICES}", param="n")
     for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty", "repetition_penalty", "min_p"):
         value = answer.get(name, 0)
-        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < math.inf:
             raise ApiError(f"{name} is {value!r}; send a number", param=name)
     for name, kind in (("stream", bool), ("stream_options", dict), ("response_format", dict)):
         value = answer.get(name, kind())
         if not isinstance(value, kind):
             raise ApiError(f"{name} is {value!r}; send a JSON {'boolean' if kind is bool else 'object'}", param=name)
-
-
-def _messages(messages: Any, special_tokens: Sequence[str]) -> list[dict[str, Any]]:
-    if not isinstance(messages, list) or not messages:
-        raise ApiError("messages must be a list of at least one message", param="messages")
-    clean: list[dict[str, Any]] = []
-    for number, message in enumerate(messages):
-        where = f"messages[{number}]"
-        if not isinstance(message, dict):
-            raise ApiError(f"{where} is {message!r}; send an object with 'role' and 'content'", param=where)
-        role = message.get("role")
-        if not isinstance(role, str) or role not in _ROLES:
-            raise ApiError(f"{where}.role is {role!r}; one of {', '.join(_ROLES)}", param=f"{where}.role")
-        text = {k: _inert(v, special_tokens) for k, v in message.items() if k != "role" and k not in _TRACE_KEYS}
-        _check_content(text.get("content"), role, where)
-        clean.append({"role": _ROLES[role], **text})
-    return clean
-
-
-def _check_content(content: Any, role: str, where: str) -> None:
-    if isinstance(content, str) or (content is None and role == "assistant"):
-        return
-    if not isinstance(content, list):
-        raise ApiError(f"{where}.content is {content!r}; send text, or a list of text parts", param=f"{where}.content")
-    for part in content:
-        if not isinstance(part, dict) or part.get("type") not in ("text", "refusal"):
-            kind = part.get("type") if isinstance(part, dict) else part
-            raise ApiError(f"{where}.content has a part of type {kind!r}; only text is served", param=f"{where}.content")
-
-
-def _inert(value: Any, special_tokens: Sequence[str]) -> Any:
-    """The value with control tokens broken up by a zero-width space, in every text it holds."""
-    if isinstance(value, str):
-        for token in special_tokens:
-            if token in value:
-                value = value.replace(token, f"{token[0]}\u200b{token[1:]}")
-        return value
-    if isinstance(value, list):
-        return [_inert(item, special_tokens) for item in value]
-    if isinstance(value, dict):
-        return {key: _inert(item, special_tokens) for key, item in value.items()}
-    return value
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ApiError(f"key {twice!r} stands twice in one JSON object", param=twice)
-    return found
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")

@@ -12,9 +12,10 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import BaseRoute
 
+from erpo_server.body import read_body
 from erpo_server.chat import ChatPipeline, new_request_id
 from erpo_server.errors import ApiError
-from erpo_server.policy import Ask, admit, read_body
+from erpo_server.policy import Ask, admit
 from erpo_server.settings import Settings
 
 ALLOWED: frozenset[tuple[str, str]] = frozenset(

@@ -51,9 +51,7 @@ def test_path_prints_the_folder_only(which: str) -> None:
     assert result.stderr == ""
 
 
-@pytest.mark.parametrize(
-    ("which", "remedy"), [("base", "run: erpo model prepare --base-only\n"), ("aligned", "run: erpo model prepare\n")]
-)
+@pytest.mark.parametrize(("which", "remedy"), [("base", "run: erpo model prepare --base-only\n"), ("aligned", "run: erpo model prepare\n")])
 def test_path_of_an_unprepared_model_is_an_error_with_a_remedy(which: str, remedy: str) -> None:
     result = runner.invoke(app, ["path", which])
     assert result.exit_code == 2

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from erpo_server import embedded
+from erpo_server import embedded, once
 from erpo_server.embedded import MEMBER, WHEEL_VARIABLE, EmbeddedModelError, embedded_folder, embedded_model
 from erpo_server.once import MARKER
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cache(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; tests of the real model use the real one."""
+    if "e2e" in request.keywords:
+        return once.cache()
     monkeypatch.setenv("ERPO_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -65,7 +68,7 @@ def test_a_file_that_is_no_wheel_is_refused(tmp_path: Path, monkeypatch: pytest.
 
 def test_a_wheel_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WHEEL_VARIABLE, "/no/such.whl")
-    with pytest.raises(EmbeddedModelError, match="ERPO_SMOLLM2_WHEEL='/no/such.whl' is no file"):
+    with pytest.raises(EmbeddedModelError, match=r"ERPO_SMOLLM2_WHEEL='/no/such\.whl' is no file"):
         embedded_model()
 
 
@@ -81,17 +84,18 @@ def test_a_prepared_model_is_found_without_torch(cache: Path) -> None:
     folder = embedded_folder()
     folder.path.mkdir(parents=True)
     (folder.path / MARKER).write_text(json.dumps({"key": folder.key, "files": {}}))
-    script = "import sys; from erpo_server.embedded import embedded_model; embedded_model(); print({'torch', 'transformers'} & set(sys.modules))"
+    script = (
+        "import sys; from erpo_server.embedded import embedded_model; embedded_model(); print({'torch', 'transformers'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
     assert done.stderr == ""
 
 
 @pytest.mark.e2e
-def test_the_real_model_stops_at_the_end_of_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_model_stops_at_the_end_of_its_turn() -> None:
     from transformers import AutoTokenizer, GenerationConfig
 
-    monkeypatch.delenv("ERPO_CACHE")
     folder = embedded_model()
     tokenizer = AutoTokenizer.from_pretrained(folder)
     assert tokenizer.eos_token == "<|im_end|>"

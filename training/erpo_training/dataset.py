@@ -1,7 +1,7 @@
 """From items and answers to token ids with labels: what the trainer sees.
 
 The prompt is tokenised exactly as the server tokenises it (the aligned chat template, which ends with the trace's opening); the
-completion (trace, answer, end of turn) is tokenised apart, and only it has labels. Knows a tokenizer, not a model.
+completion (trace, then answer, then end of turn, each tokenised apart as the server meets them) alone has labels. Knows a tokenizer, not a model.
 """
 
 import random
@@ -17,6 +17,8 @@ from erpo_training.items import Item, Message
 
 NO_LOSS = -100
 """Label of a token that is not learnt."""
+
+NO_ANSWER = Answer("", finished=False)
 
 SHORTEST_ANSWER = 16
 """Room in tokens that a long prompt leaves for the answer."""
@@ -72,11 +74,11 @@ def split(items: tuple[Item, ...], validation: float, seed: int) -> Split:
     return Split(tuple(train), tuple(held))
 
 
-def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], rulebook: Rulebook, tokenizer: Any, max_length: int) -> Rows:
-    """Tokenise every item; one to be complied with needs an answer.
+def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: Any, max_length: int) -> Rows:
+    """Tokenise every item. One without an answer teaches its trace alone.
 
     Args:
-        answers: The base model's answers by item id; items to be complied with that are not in it are left out.
+        answers: What is taught after the trace, by item id.
         tokenizer: A transformers tokenizer with the *base's* chat template.
         max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its end.
     """
@@ -84,9 +86,7 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], rulebook: R
     rows: list[Row] = []
     cut_prompts = cut_answers = 0
     for item in items:
-        answer = taught_answer(item, answers, rulebook)
-        if answer is None:
-            continue
+        answer = answers.get(item.id, NO_ANSWER)
         trace = _ids(tokenizer, render_body(item.trace()))
         prompt, cut = _prompt(tokenizer, template, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
         completion = _ids(tokenizer, render_body(item.trace()) + answer.text)
@@ -100,13 +100,20 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], rulebook: R
     return Rows(tuple(rows), cut_prompts, cut_answers)
 
 
-def taught_answer(item: Item, answers: Mapping[str, Answer], rulebook: Rulebook) -> Answer | None:
-    """The rulebook's refusal, the item's own cautious answer, or the base model's answer (`None`: it gave no usable one)."""
-    if item.verdict is Verdict.REFUSE:
-        return Answer(rulebook.refusal(item.trace().citations))
-    if item.answer is not None:
-        return Answer(item.answer)
-    return answers.get(item.id)
+def taught_answers(items: tuple[Item, ...], base: Mapping[str, Answer], rulebook: Rulebook) -> dict[str, Answer]:
+    """What is taught after a trace, by item id: the rulebook's refusal, the item's own cautious answer, or the base model's answer.
+
+    An item is not in it when the base gave it no usable answer, or nobody wrote a cautious one.
+    """
+    answers: dict[str, Answer] = {}
+    for item in items:
+        if item.verdict is Verdict.REFUSE:
+            answers[item.id] = Answer(rulebook.refusal(item.trace().citations))
+        elif item.answer is not None:
+            answers[item.id] = Answer(item.answer)
+        elif item.id in base:
+            answers[item.id] = base[item.id]
+    return answers
 
 
 def _prompt(tokenizer: Any, template: str, messages: tuple[Message, ...], limit: int) -> tuple[list[int], bool]:

@@ -69,7 +69,9 @@ def _weights(trained: Path, target: Path) -> None:
 
     tensors = {name: tensor.to(torch.bfloat16).contiguous() for name, tensor in load_file(trained).items()}
     if broken := [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]:
-        raise ExportError(f"{trained}: {broken[0]!r} and {len(broken) - 1} more hold numbers that are not finite; lower 'sft.learning_rate'")
+        raise ExportError(
+            f"{trained}: {broken[0]!r} and {len(broken) - 1} more hold numbers that are not finite; lower 'sft.learning_rate'"
+        )
     save_file(tensors, target, metadata={"format": "pt"})
 
 

@@ -3,13 +3,14 @@
 Owns selection and its statistics; every draw follows from the recipe's seed.
 """
 
+import hashlib
 import random
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from erpo_rules import Rulebook, Verdict
-from erpo_training.items import Item, load_corpus, load_wrappers
+from erpo_training.items import Item, Kind, load_corpus, load_wrappers
 from erpo_training.recipe import Data, SetChoice
 from erpo_training.sources import SOURCES, read_source
 from erpo_training.wrapping import wrapped_items
@@ -37,7 +38,7 @@ def gather(data: Data, folder: Path, rulebook: Rulebook, seed: int) -> Gathered:
     skipped: dict[str, int] = {}
     duplicates = 0
     for choice in data.sets:
-        read = read_source(SOURCES[choice.name], folder)
+        read = read_source(SOURCES[choice.name], folder, assessed=choice.assessed)
         skipped[choice.name] = read.skipped
         for item in _chosen(read.items, choice, seed):
             duplicates += items.setdefault(_words(item), item) is not item
@@ -62,6 +63,17 @@ def statistics(items: tuple[Item, ...]) -> dict[str, dict[str, int]]:
         "verdict": dict(Counter(item.verdict.value for item in items).most_common()),
         "rule cited": dict(sorted(Counter(item.rule or "" for item in items if item.verdict is not Verdict.COMPLY).items())),
     }
+
+
+def answered(items: tuple[Item, ...], share: float) -> tuple[Item, ...]:
+    """The items whose answer is taught as well as their trace: every ordinary and every cautious one, and a share of the others."""
+    always = (Kind.ORDINARY, Kind.CAUTION)
+    return tuple(item for item in items if item.kind in always or _fraction(item) < share)
+
+
+def _fraction(item: Item) -> float:
+    """A number in [0, 1) that depends on the item's id alone."""
+    return int.from_bytes(hashlib.sha256(item.id.encode()).digest()[:4], "big") / 2**32
 
 
 def _chosen(items: tuple[Item, ...], choice: SetChoice, seed: int) -> list[Item]:

@@ -94,8 +94,10 @@ class Item(BaseModel):
                 raise ValueError(f"verdict {self.verdict.value!r} does not fit kind {self.kind.value!r}")
         if self.verdict is not Verdict.COMPLY and not self.rule:
             raise ValueError(f"verdict {self.verdict.value!r} needs the 'rule' that it cites")
-        if (self.verdict is Verdict.CAUTION) != (self.answer is not None):
-            raise ValueError(f"verdict {self.verdict.value!r} {'needs' if self.answer is None else 'takes no'} 'answer'")
+        if self.answer is not None and self.verdict is not Verdict.CAUTION:
+            raise ValueError(f"verdict {self.verdict.value!r} takes no 'answer'")
+        if self.answer is None and self.verdict is Verdict.CAUTION and self.source == CORPUS_SOURCE:
+            raise ValueError("verdict 'caution' needs an 'answer'")
         if self.kind is not Kind.ORDINARY and self.assessment is None:
             raise ValueError(f"kind {self.kind.value!r} needs an 'assessment'")
         try:

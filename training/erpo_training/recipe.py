@@ -37,6 +37,9 @@ class SetChoice(_Part):
 
     name: str = Field(description="A set that `erpo_training.sources` knows.")
     kinds: tuple[Kind, ...] | None = Field(default=None, description="Only items of these kinds; all when omitted.")
+    assessed: bool = Field(
+        default=False, description="Only rows for which this package has a written assessment; the others get a template's."
+    )
     limit: Count | None = Field(default=None, description="At most this many items, drawn with the recipe's seed; all when omitted.")
 
     @model_validator(mode="after")
@@ -49,12 +52,16 @@ class SetChoice(_Part):
 class Data(_Part):
     """Which items are trained on."""
 
+    folder: str = Field(default="../shared/data/train", description="Where the third-party sets lie; --data overrides it.")
     corpus: bool = Field(default=True, description="Use the corpus shipped with this package.")
     repeat_corpus: Count = Field(default=1, description="How many times each corpus item is seen in one epoch.")
     wrapped: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Jailbreak wrappers: this many around harmful items and as many around harmless ones."
     )
     sets: tuple[SetChoice, ...] = Field(default=(), description="Third-party sets, read from the data folder.")
+    answered: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="Share of items that teach an answer as well as a trace; ordinary and cautious items always do."
+    )
     limit: Count | None = Field(default=None, description="Cap on the items in all, drawn evenly over verdicts; for trials.")
     validation: Share = Field(default=0.05, description="Share of items held out, the same share of every verdict.")
 
@@ -90,7 +97,9 @@ class Sft(_Part):
     save_steps: Count = 100
     threads: Count | None = Field(default=None, description="CPU threads; all cores when omitted.")
     gradient_checkpointing: bool = False
-    dtype: Literal["bfloat16", "float32"] = Field(default="bfloat16", description="Precision of matrix products; adapter weights are float32.")
+    dtype: Literal["bfloat16", "float32"] = Field(
+        default="bfloat16", description="Precision of matrix products; adapter weights are float32."
+    )
     lora: Lora = Lora()
 
 
@@ -99,7 +108,9 @@ class Recipe(_Part):
 
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]*$")] = Field(description="Name of the run folder.")
     base: str = Field(default=EMBEDDED, description="'embedded', a hub id, or a folder.")
-    base_name: str | None = Field(default=None, description="Public name of the base, written into the adapter; needed when `base` is a folder.")
+    base_name: str | None = Field(
+        default=None, description="Public name of the base, written into the adapter; needed when `base` is a folder."
+    )
     seed: int = 0
     rulebook: str = Field(default=DEFAULT_RULEBOOK, description="A shipped rulebook's name or a YAML file.")
     data: Data = Data()

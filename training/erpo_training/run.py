@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from erpo_rules import Rulebook, load_rulebook
-from erpo_training.answers import BaseAnswers, base_answers, base_identity
-from erpo_training.dataset import Split, split, tokenise
+from erpo_training.answers import Answer, base_answers, base_identity
+from erpo_training.dataset import Split, split, taught_answers, tokenise
 from erpo_training.export import Report, export_adapter
-from erpo_training.gather import gather, statistics
+from erpo_training.gather import answered, gather, statistics
 from erpo_training.items import Item, Kind
 from erpo_training.recipe import Recipe
 from erpo_training.sft import SftResult, train_sft
@@ -80,11 +80,13 @@ def train(recipe: Recipe, base: Path, data: Path, folder: Path, say: Say = print
     say(f"data: {len(parts.train)} items to train on, {len(parts.validation)} held out")
     _write_lines(run.validation, parts.validation)
 
-    answers = base_answers(gathered.items, base, recipe.answers, recipe.seed, run.answers)
+    speaking = answered(gathered.items, recipe.data.answered)
+    answers = base_answers(speaking, base, recipe.answers, recipe.seed, run.answers)
+    taught = taught_answers(speaking, answers.by_item, rulebook)
     say(f"answers: {len(answers.by_item)} of the base model's own; {answers.refused} refusals and {answers.empty} empty ones left out")
 
-    inputs = _inputs(recipe, rulebook, base, gathered.items, answers)
-    result = _sft(recipe, rulebook, base, parts, answers, run, inputs, say)
+    inputs = _inputs(recipe, rulebook, base, gathered.items, taught)
+    result = _sft(recipe, base, parts, taught, run, inputs, say)
     counts = statistics(gathered.items)
     metrics = {"sft": {k: v for k, v in asdict(result).items() if k != "history"}}
     record = {
@@ -108,9 +110,7 @@ def train(recipe: Recipe, base: Path, data: Path, folder: Path, say: Say = print
     return run.adapter
 
 
-def _sft(
-    recipe: Recipe, rulebook: Rulebook, base: Path, parts: Split, answers: BaseAnswers, run: RunFolder, inputs: str, say: Say
-) -> SftResult:
+def _sft(recipe: Recipe, base: Path, parts: Split, taught: dict[str, Answer], run: RunFolder, inputs: str, say: Say) -> SftResult:
     from transformers import AutoTokenizer
 
     outcome, stamp = run.sft / "result.json", run.sft / "inputs"
@@ -125,8 +125,8 @@ def _sft(
     write_whole(stamp, inputs)
     tokenizer = AutoTokenizer.from_pretrained(base)
     weighted = tuple(copy for item in parts.train for copy in [item] * _copies(item, recipe))
-    rows = tokenise(weighted, answers.by_item, rulebook, tokenizer, recipe.sft.max_length)
-    held = tokenise(parts.validation, answers.by_item, rulebook, tokenizer, recipe.sft.max_length)
+    rows = tokenise(weighted, taught, tokenizer, recipe.sft.max_length)
+    held = tokenise(parts.validation, taught, tokenizer, recipe.sft.max_length)
     tokens = sum(row.length for row in rows.rows)
     say(f"sft: {len(rows.rows)} rows, {tokens} tokens an epoch; {rows.cut_prompts} prompts and {rows.cut_answers} answers cut to fit")
     result = train_sft(recipe, base, rows.rows, held.rows, run.sft)
@@ -139,13 +139,13 @@ def _copies(item: Item, recipe: Recipe) -> int:
     return recipe.data.repeat_corpus if written_here else 1
 
 
-def _inputs(recipe: Recipe, rulebook: Rulebook, base: Path, items: tuple[Item, ...], answers: BaseAnswers) -> str:
+def _inputs(recipe: Recipe, rulebook: Rulebook, base: Path, items: tuple[Item, ...], taught: dict[str, Answer]) -> str:
     """Hash of everything that stage 1 depends on."""
     digest = hashlib.sha256(recipe.model_dump_json(exclude={"name", "report_to"}).encode())
     digest.update(f"{rulebook.sha256} {base_identity(base)}".encode())
     for item in items:
         digest.update(item.model_dump_json().encode())
-    digest.update(json.dumps({key: asdict(answer) for key, answer in answers.by_item.items()}, sort_keys=True).encode())
+    digest.update(json.dumps({key: asdict(answer) for key, answer in taught.items()}, sort_keys=True).encode())
     return digest.hexdigest()
 
 

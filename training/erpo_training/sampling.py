@@ -47,12 +47,13 @@ class Settings:
     max_tokens: int
     temperature: float = 0.0
     seed: int = 0
-    stop: str | None = None
-    """Ends the completion and is kept in it."""
-    structural_tag: str | None = None
+    grammar: str | None = None
+    """EBNF that the completion must match; it ends where the grammar does."""
 
 
-def complete(model: Path, requests: Iterable[Request], settings: Settings, output: Path, *, max_model_len: int = 2048) -> dict[str, Completion]:
+def complete(
+    model: Path, requests: Iterable[Request], settings: Settings, output: Path, *, max_model_len: int = 2048
+) -> dict[str, Completion]:
     """Complete every request that `output` does not yet hold; give all of them, by key.
 
     Raises:
@@ -74,7 +75,9 @@ def complete(model: Path, requests: Iterable[Request], settings: Settings, outpu
         job.write_text(json.dumps(plan), encoding="utf-8")
         log = output.with_suffix(".log")
         with log.open("ab") as sink:
-            code = subprocess.run([sys.executable, "-m", "erpo_training.sampling", str(job)], env=_environment(), stdout=sink, check=False).returncode
+            code = subprocess.run(
+                [sys.executable, "-m", "erpo_training.sampling", str(job)], env=_environment(), stdout=sink, check=False
+            ).returncode
         if code:
             raise SamplingError(f"the sampling engine ended with code {code} before all {len(missing)} prompts were done; its log is {log}")
         job.unlink()
@@ -121,13 +124,11 @@ def _work(job: dict[str, Any]) -> None:
         enforce_eager=True,
         seed=settings.seed,
     )
-    structured = StructuredOutputsParams(structural_tag=settings.structural_tag) if settings.structural_tag else None
+    structured = StructuredOutputsParams(grammar=settings.grammar) if settings.grammar else None
     params = SamplingParams(
         max_tokens=settings.max_tokens,
         temperature=settings.temperature,
         seed=settings.seed if settings.temperature else None,
-        stop=settings.stop,
-        include_stop_str_in_output=True,
         structured_outputs=structured,
     )
     requests: list[dict[str, Any]] = job["requests"]

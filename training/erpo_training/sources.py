@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from erpo_rules import Verdict
+from erpo_training.assessed import Assessed, assessed_prompts, prompt_key
 from erpo_training.assessing import harmful_assessment, harmless_assessment
 from erpo_training.items import Item, ItemError, Kind, Message
+from erpo_training.refusals import refuses
 
 Row = dict[str, Any]
 
@@ -109,6 +111,8 @@ def _harmfulqa(row: Row) -> tuple[Kind, str | None] | None:
 
 
 def _star1(row: Row) -> tuple[Kind, str | None] | None:
+    if not refuses(str(row["response"]).rpartition("</think>")[2].strip()):
+        return None
     first = json.loads(row["category"])[0] if isinstance(row["category"], str) else row["category"][0]
     broad = first in ("Illicit / Criminal Behavior", "Misinformation / Disinformation", "Violence / Physical Harm")
     rule = (rule_by_words(row["prompt"]) if broad else None) or _STAR1.get(first)
@@ -152,8 +156,8 @@ SOURCES: dict[str, Source] = {
 }
 
 
-def read_source(source: Source, folder: Path) -> SourceItems:
-    """Every usable row of a set. Raises `ItemError` when its file is absent or has another form."""
+def read_source(source: Source, folder: Path, *, assessed: bool = False) -> SourceItems:
+    """Every usable row of a set, or only those with a written assessment (`assessed`). Raises `ItemError` when its file is absent or has another form."""
     path = folder / source.file
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
@@ -172,12 +176,33 @@ def read_source(source: Source, folder: Path) -> SourceItems:
             prompt = str(row["prompt"]).strip()
             found = source.convert({**row, "prompt": prompt})
         except (KeyError, IndexError, TypeError, json.JSONDecodeError) as error:
-            raise ItemError(f"{path.name}:{number}: set {source.name!r}: no usable row: {error!r}; expected rows as {source.hub!r} publishes them") from error
-        if found is None or not prompt or len(prompt) > LONGEST_PROMPT or prompt in items:
+            raise ItemError(
+                f"{path.name}:{number}: set {source.name!r}: no usable row: {error!r}; expected rows as {source.hub!r} publishes them"
+            ) from error
+        item_id = f"{source.name}-{number:05d}"
+        judged = assessed_prompts().get(prompt_key(prompt))
+        if not prompt or len(prompt) > LONGEST_PROMPT or prompt in items or (judged is None and (assessed or found is None)):
             skipped += 1
-            continue
-        items[prompt] = _item(source, f"{source.name}-{number:05d}", prompt, *found)
+        elif judged is not None:
+            items[prompt] = _assessed_item(source, item_id, prompt, judged)
+        elif found is not None:
+            items[prompt] = _item(source, item_id, prompt, *found)
     return SourceItems(tuple(items.values()), skipped)
+
+
+def _assessed_item(source: Source, item_id: str, prompt: str, judged: Assessed) -> Item:
+    kind = {Verdict.REFUSE: Kind.HARMFUL, Verdict.CAUTION: Kind.CAUTION}.get(judged.verdict)
+    if kind is None:
+        kind = Kind.LOOKALIKE if judged.rule else Kind.ORDINARY
+    return Item(
+        id=item_id,
+        kind=kind,
+        rule=judged.rule,
+        verdict=judged.verdict,
+        messages=(Message(role="user", content=prompt),),
+        assessment=judged.assessment,
+        source=source.name,
+    )
 
 
 def _item(source: Source, item_id: str, prompt: str, kind: Kind, rule: str | None) -> Item:

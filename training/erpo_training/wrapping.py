@@ -9,7 +9,7 @@ from erpo_rules import Verdict
 from erpo_rules.trace import MAX_ASSESSMENT
 from erpo_training.items import PLACEHOLDER, Item, Kind, Message, Wrapper
 
-_WRAPPABLE = (Kind.HARMFUL, Kind.LOOKALIKE)
+_WRAPPABLE = (Kind.HARMFUL, Kind.LOOKALIKE, Kind.ORDINARY)
 
 
 def wrapped_items(items: tuple[Item, ...], wrappers: tuple[Wrapper, ...], count: int, seed: int) -> tuple[Item, ...]:
@@ -50,4 +50,6 @@ def wrap(item: Item, wrapper: Wrapper) -> Item:
 
 
 def _fits(item: Item, harmful: bool) -> bool:
-    return item.kind in _WRAPPABLE and (item.verdict is Verdict.REFUSE) is harmful and len(item.messages) == 1
+    return (
+        item.kind in _WRAPPABLE and item.assessment is not None and (item.verdict is Verdict.REFUSE) is harmful and len(item.messages) == 1
+    )

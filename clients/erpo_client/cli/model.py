@@ -37,7 +37,7 @@ def prepare(
     from erpo_server.merge import merged_folder, merged_model
     from erpo_server.models import ModelError, shipped_adapter
     from erpo_server.once import CacheError
-    
+
     with bad_input(EmbeddedModelError, AdapterError, ModelError, CacheError):
         there = embedded_folder().is_built
         base = embedded_model()
@@ -49,14 +49,15 @@ def prepare(
 
 @app.command(
     epilog="Examples:\n\n`ls $(erpo model path aligned)` looks into the folder.\n\n"
-    "`vllm bench throughput --model $(erpo model path base)` measures the base model."
+    "`erpo serve --model $(erpo model path base) --adapter ./my-adapter` serves your own adapter of the base model."
 )
 def path(which: Annotated[Which, typer.Argument(help="The base model, or the aligned one that is served.")]) -> None:
     """Print the folder of a prepared model, and nothing else. Exits 2 when it was not prepared."""
     from erpo_rules.adapter import AdapterError
     from erpo_server.embedded import embedded_folder
     from erpo_server.merge import merged_folder
-    
+    from erpo_server.models import ModelError, shipped_adapter
+
     with bad_input(AdapterError, ModelError, NotPreparedError):
         folder = embedded_folder()
         remedy = "erpo model prepare --base-only" if which is Which.BASE else "erpo model prepare"
