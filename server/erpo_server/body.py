@@ -33,11 +33,11 @@ def read_body(raw: bytes) -> dict[str, Any]:
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ApiError(f"key {twice!r} stands twice in one JSON object", param=twice)
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ApiError(f"key {key!r} stands twice in one JSON object")
+        found[key] = value
     return found
 
 

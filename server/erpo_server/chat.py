@@ -9,9 +9,11 @@ Knows the engine by its protocol alone.
 """
 
 import json
+import logging
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,9 @@ from erpo_server.response import Reasoned, erpo_block, reasoning_fields, refusal
 
 MAX_TRACE_TOKENS = 700
 """Bound of one trace: 160 characters of any script, one token a byte at worst, and the fixed words."""
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,32 +75,41 @@ class ChatPipeline:
                 watch.first_answer_token(body.get("metrics"))
             return Reply(self._dress(ask, reasoned, body, watch.elapsed_ms()), reasoned.trace.verdict.value)
 
-    async def stream(self, ask: Ask, request_id: str) -> AsyncIterator[str]:
-        """Start a streamed request: validates it, then returns its server-sent events. Raises `ApiError` before the first."""
+    async def stream(self, ask: Ask, request_id: str) -> AsyncGenerator[str, None]:
+        """Start a streamed request: validates it, then returns its server-sent events. Raises `ApiError` before the first.
+
+        Whoever stops reading the events before their end closes them (`aclose`): that stops the engine.
+        """
         watch = self._watched(request_id)
-        self.engine.check(self._answer_body(ask, None, request_id))
-        chunks = await self.engine.stream(self._trace_body(ask, request_id, stream=True))
+        try:
+            self.engine.check(self._answer_body(ask, None, request_id))
+            chunks = await self.engine.stream(self._trace_body(ask, request_id, stream=True))
+        except BaseException:
+            with watch:  # ended before it began, and counted like any other
+                raise
         return self._events(ask, watch, chunks)
 
-    async def _events(self, ask: Ask, watch: "_Watch", chunks: AsyncIterator[str]) -> AsyncIterator[str]:
+    async def _events(self, ask: Ask, watch: "_Watch", chunks: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         with watch:
             try:
-                text, finish, counted, measured = "", None, {}, None
+                text, finish, measured = "", None, None
                 head: dict[str, Any] = {}
-                async for data in chunks:
-                    chunk = _chunk(data)
-                    if not head:
-                        head = {k: chunk[k] for k in ("id", "object", "created", "model")}
-                        for event in _to_all(ask, head, {"role": "assistant", "content": ""}):
-                            yield event
-                    counted, measured = chunk.get("usage") or counted, chunk.get("metrics") or measured
-                    for choice in chunk["choices"]:
-                        finish = choice.get("finish_reason") or finish
-                        delta = choice["delta"].get("content") or ""
-                        text += delta
-                        if delta and ask.show_reasoning:
-                            for event in _to_all(ask, head, reasoning_fields(delta)):
+                counted: dict[str, Any] = {}
+                async with aclosing(chunks):
+                    async for data in chunks:
+                        chunk = _chunk(data)
+                        if not head:
+                            head = {k: chunk[k] for k in ("id", "object", "created", "model")}
+                            for event in _to_all(ask, head, {"role": "assistant", "content": ""}):
                                 yield event
+                        counted, measured = chunk.get("usage") or counted, chunk.get("metrics") or measured
+                        for choice in chunk["choices"]:
+                            finish = choice.get("finish_reason") or finish
+                            delta = choice["delta"].get("content") or ""
+                            text += delta
+                            if delta and ask.show_reasoning:
+                                for event in _to_all(ask, head, reasoning_fields(delta)):
+                                    yield event
                 reasoned = watch.verdict(text, finish, counted, measured)
                 if ask.show_reasoning and (rest := reasoned.shown.removeprefix(text)):
                     for event in _to_all(ask, head, reasoning_fields(rest)):
@@ -106,21 +120,24 @@ class ChatPipeline:
                         yield event
                 else:
                     answer = await self.engine.stream(self._answer_body(ask, reasoned, watch.request_id))
-                    async for event in self._answer_events(ask, reasoned, head, watch, answer):
-                        yield event
+                    async with aclosing(answer), aclosing(self._answer_events(ask, reasoned, head, watch, answer)) as events:
+                        async for event in events:
+                            yield event
             except ApiError as error:
-                yield f"event: error\ndata: {json.dumps(error.body(), ensure_ascii=False)}\n\n"
+                yield _error_event(error)
+            except Exception:  # the status is out already: what breaks now is told in the stream or not at all
+                _log.exception("request %s failed", watch.request_id)
+                yield _error_event(ApiError("the server failed while it answered", status=500))
             yield "data: [DONE]\n\n"
 
     async def _answer_events(
-        self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch", chunks: AsyncIterator[str]
-    ) -> AsyncIterator[str]:
+        self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch", chunks: AsyncGenerator[str, None]
+    ) -> AsyncGenerator[str, None]:
         """The answer's chunks; most pass through as they are."""
         waiting = set(range(ask.choices))
         later, created = "", f'"created":{head["created"]}'  # a stream has one time of creation; the second call may begin a second later
-        continuous = bool((ask.answer.get("stream_options") or {}).get("continuous_usage_stats"))
         async for data in chunks:
-            if not waiting and not continuous and '"choices":[]' not in data and '"error"' not in data:
+            if not waiting and '"usage"' not in data and '"error"' not in data:
                 yield f"data: {data.replace(later, created, 1)}\n\n"
                 continue
             chunk = _chunk(data)
@@ -131,21 +148,21 @@ class ChatPipeline:
                 chunk["usage"] = usage(reasoned, chunk["usage"]["completion_tokens"])
             if not chunk["choices"]:
                 if ask.usage_chunk:
-                    chunk["erpo"] = erpo_block(reasoned, self.rulebook, watch.elapsed_ms())
+                    chunk["erpo"] = erpo_block(reasoned, self.rulebook, shown=ask.show_reasoning, total_ms=watch.elapsed_ms())
                     yield f"data: {_dump(chunk)}\n\n"
                 continue
-            if all(choice["delta"].get("role") and not choice["delta"].get("content") for choice in chunk["choices"]):
+            if all(choice["delta"].keys() == {"role", "content"} and not choice["delta"]["content"] for choice in chunk["choices"]):
                 continue  # the role went out before the trace
             for choice in chunk["choices"]:
                 if choice["index"] in waiting:
                     waiting.discard(choice["index"])
                     watch.first_answer_token()
-                    choice["erpo"] = erpo_block(reasoned, self.rulebook)
+                    choice["erpo"] = erpo_block(reasoned, self.rulebook, shown=ask.show_reasoning)
             yield f"data: {_dump(chunk)}\n\n"
 
     def _refusal_events(self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch") -> list[str]:
         refusal = refusal_fields(self.rulebook.refusal(reasoned.trace.citations), structured=ask.structured)
-        block = erpo_block(reasoned, self.rulebook, watch.elapsed_ms())
+        block = erpo_block(reasoned, self.rulebook, shown=ask.show_reasoning, total_ms=watch.elapsed_ms())
         events = [
             *_to_all(ask, head, refusal, erpo=block),
             *_to_all(ask, head, {}, finish_reason="stop"),
@@ -156,7 +173,7 @@ class ChatPipeline:
 
     def _refusal_response(self, ask: Ask, reasoned: Reasoned, traced: dict[str, Any]) -> dict[str, Any]:
         refusal = refusal_fields(self.rulebook.refusal(reasoned.trace.citations), structured=ask.structured)
-        logprobs = {"content": []} if ask.answer.get("logprobs") else None
+        logprobs: dict[str, Any] | None = {"content": []} if ask.answer.get("logprobs") else None
         choices = [
             {
                 "index": i,
@@ -170,7 +187,7 @@ class ChatPipeline:
 
     def _dress(self, ask: Ask, reasoned: Reasoned, body: dict[str, Any], total_ms: float) -> dict[str, Any]:
         """The answer's response with everything that is ours put on and everything that is internal taken off."""
-        block = erpo_block(reasoned, self.rulebook, total_ms)
+        block = erpo_block(reasoned, self.rulebook, shown=ask.show_reasoning, total_ms=total_ms)
         for choice in body["choices"]:
             message = choice["message"]
             message.pop("reasoning", None)
@@ -185,6 +202,7 @@ class ChatPipeline:
             **ask.prompt,
             "request_id": request_id,
             "temperature": 0.0,
+            "repetition_penalty": 1.0,  # a model's generation_config.json often has another, which would bias the trace
             "max_completion_tokens": MAX_TRACE_TOKENS,
             "structured_outputs": {"grammar": self._grammar},
             "tool_choice": "none",
@@ -233,6 +251,7 @@ class _Watch:
         measured = measured or {}
         reasoned = Reasoned(
             trace=trace,
+            decoded=text,
             prompt_tokens=int(counted.get("prompt_tokens", 0)),
             tokens=int(counted.get("completion_tokens", 0)),
             verdict_ms=self.elapsed_ms(),
@@ -278,6 +297,10 @@ def _chunk(data: str) -> dict[str, Any]:
     if error := chunk.get("error"):
         raise ApiError(error["message"], status=int(error.get("code") or 500), param=error.get("param"))
     return chunk
+
+
+def _error_event(error: ApiError) -> str:
+    return f"event: error\ndata: {_dump(error.body())}\n\n"
 
 
 def _to_all(ask: Ask, head: dict[str, Any], delta: dict[str, Any], **fields: Any) -> list[str]:

@@ -3,7 +3,7 @@
 `vllm_seam.py` has the real one. Tests of the pipeline have a scripted one; the end-to-end tests have none but the real one.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Protocol
 
 
@@ -23,6 +23,6 @@ class ChatEngine(Protocol):
         """Run a request to its end; the whole response."""
         ...
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        """Start a request; the data of its server-sent events, JSON texts, without the closing `[DONE]`."""
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
+        """Start a request; the data of its server-sent events, JSON texts, without the closing `[DONE]`. Closing it stops the engine."""
         ...

@@ -61,7 +61,8 @@ def _tool_calls(calls: Any, special_tokens: Sequence[str], where: str) -> list[d
     for number, call in enumerate(calls):
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict):
-            raise ApiError(f"{where}[{number}] is {call!r}; send an object with 'id', 'type' and 'function'", param=where)
+            place = f"{where}[{number}]"
+            raise ApiError(f"{place} is {call!r}; send an object with 'id', 'type' and 'function'", param=place)
         if isinstance(function.get("arguments"), str):
             function["arguments"] = _arguments(function["arguments"], special_tokens)
     return calls
@@ -82,7 +83,7 @@ def inert(value: Any, special_tokens: Sequence[str]) -> Any:
     if isinstance(value, str):
         for token in special_tokens:
             if token in value:  # and perhaps overlapping itself
-                value = re.sub(f"(?<={re.escape(token[0])})(?={re.escape(token[1:])})", "​", value)
+                value = re.sub(f"(?<={re.escape(token[0])})(?={re.escape(token[1:])})", "\u200b", value)
         return value
     if isinstance(value, list):
         return [inert(item, special_tokens) for item in value]

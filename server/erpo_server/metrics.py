@@ -24,7 +24,10 @@ class Metrics:
 
     def __init__(self, rule_ids: Iterable[str], registry: CollectorRegistry = REGISTRY) -> None:
         self.requests = Counter(
-            "erpo_requests_total", "Chat requests by verdict and by whether the trace was complete.", ["verdict", "trace"], registry=registry
+            "erpo_requests_total",
+            "Chat requests by verdict and by whether the trace was complete.",
+            ["verdict", "trace"],
+            registry=registry,
         )
         self.citations = Counter("erpo_rule_citations_total", "Citations of a rule in traces.", ["rule_id"], registry=registry)
         self.time_to_verdict = Histogram(
@@ -40,10 +43,13 @@ class Metrics:
             "erpo_reasoning_seconds", "Decoding of the trace, queueing excluded.", buckets=_SECONDS, registry=registry
         )
         self.duration = Histogram(
-            "erpo_request_duration_seconds", "From the request's arrival to the last byte of its answer.", buckets=_SECONDS, registry=registry
+            "erpo_request_duration_seconds",
+            "From the request's arrival to the last byte of its answer.",
+            buckets=_SECONDS,
+            registry=registry,
         )
         self.reasoning_tokens = Histogram("erpo_reasoning_tokens", "Tokens decoded for a trace.", buckets=_TOKENS, registry=registry)
-        self.in_flight = Gauge("erpo_requests_in_flight", "Chat requests being served now.", registry=registry)
+        self.in_flight = Gauge("erpo_requests_in_flight", "Chat requests being served now.", registry=registry, multiprocess_mode="livesum")
         for verdict in Verdict:
             self.requests.labels(verdict.value, COMPLETE)
         self.requests.labels(NO_VERDICT, INCOMPLETE)

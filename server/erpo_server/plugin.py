@@ -58,7 +58,12 @@ class ErpoPlugin:
         metrics = Metrics(rule.id for rule in rulebook.rules)
         pipeline = ChatPipeline(engine, rulebook, metrics, model_refuses=self._settings.refusal_style == "model")
         names = args.served_model_name or [args.model]
-        card = {"object": "model", "created": int(time.time()), "owned_by": "erpo", "max_model_len": engine_client.model_config.max_model_len}
+        card = {
+            "object": "model",
+            "created": int(time.time()),
+            "owned_by": "erpo",
+            "max_model_len": engine_client.model_config.max_model_len,
+        }
         state.erpo = Served(pipeline, [{"id": name, **card} for name in names])
         await pipeline.warm_up()
 

@@ -18,6 +18,7 @@ class Reasoned:
     """A request's finished trace and what it took.
 
     Attributes:
+        decoded: the trace as the engine wrote it.
         prompt_tokens: length of the request's own prompt, the trace's opening included.
         tokens: tokens decoded for the trace.
         queue_ms, first_token_ms: the engine's waiting time, and arrival to the first decoded token; `None` if not measured.
@@ -25,6 +26,7 @@ class Reasoned:
     """
 
     trace: Trace
+    decoded: str
     prompt_tokens: int
     tokens: int
     verdict_ms: float
@@ -38,12 +40,18 @@ class Reasoned:
 
     @property
     def shown(self) -> str:
-        """The trace as a client reads it, without delimiters."""
-        return self.body.removesuffix("\n" + CLOSE)
+        """The trace as a client reads it, without delimiters: what was decoded, and the end that goes without saying."""
+        whole = self.body.removesuffix("\n" + CLOSE)
+        return whole if whole.startswith(self.decoded) else self.decoded  # `Trace` drops a rule that was cited again
 
 
-def erpo_block(reasoned: Reasoned, rulebook: Rulebook, total_ms: float | None = None) -> dict[str, Any]:
-    """The `erpo` field of a choice. Without `total_ms` the answer is still being written and its latency is left out."""
+def erpo_block(reasoned: Reasoned, rulebook: Rulebook, *, shown: bool, total_ms: float | None = None) -> dict[str, Any]:
+    """The `erpo` field of a choice.
+
+    Args:
+        shown: whether the client sees the trace: a citation's reason is a part of it.
+        total_ms: arrival to end; `None` while the answer is still being written, and its latency is then left out.
+    """
     trace = reasoned.trace
     latency = {
         "queue": reasoned.queue_ms,
@@ -60,7 +68,7 @@ def erpo_block(reasoned: Reasoned, rulebook: Rulebook, total_ms: float | None = 
             {
                 "rule_id": citation.rule_id,
                 "title": rulebook.rule(citation.rule_id).title,
-                "reason": citation.reason or trace.assessment,
+                "reason": (citation.reason or trace.assessment) if shown else None,
             }
             for citation in trace.citations
         ],

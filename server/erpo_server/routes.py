@@ -1,10 +1,11 @@
-"""The HTTP surface: five routes of ours, three of vLLM's, and nothing else.
+"""The HTTP surface: four routes of ours, two of vLLM's, and nothing else.
 
 Deny by default: `prune` takes every other route off the application, and `check` refuses to start a server whose final table is
 not `ALLOWED`, so that a newer vLLM cannot add a way around the pipeline unseen.
 """
 
 import re
+from collections import Counter
 from importlib.metadata import version
 from typing import Any
 
@@ -43,12 +44,12 @@ def router(settings: Settings) -> APIRouter:
     async def chat_completions(raw_request: Request) -> Response:
         """OpenAI's chat completions. `show_reasoning` in body or query shows the trace."""
         pipeline: ChatPipeline = raw_request.app.state.erpo.pipeline
+        given = raw_request.headers.get("x-request-id", "")
+        request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
         try:
             ask = admit(read_body(await raw_request.body()), raw_request.query_params, pipeline.engine.special_tokens)
             if ask.show_reasoning and settings.reasoning == "never":
                 raise ApiError("this server does not show reasoning", status=403, param="show_reasoning")
-            given = raw_request.headers.get("x-request-id", "")
-            request_id = given if _REQUEST_ID.fullmatch(given) else new_request_id()
             if ask.stream:
                 events = await pipeline.stream(ask, request_id)
                 return StreamingResponse(
@@ -59,7 +60,7 @@ def router(settings: Settings) -> APIRouter:
             # A client that goes away cancels the work, and with it the engine's.
             return await _complete((pipeline, ask, request_id), raw_request) or Response(status_code=499)
         except ApiError as error:
-            return JSONResponse(error.body(), status_code=error.status)
+            return JSONResponse(error.body(), status_code=error.status, headers={"X-Request-Id": request_id})
 
     @with_cancellation
     async def _complete(work: tuple[ChatPipeline, Ask, str], raw_request: Request) -> Response:
@@ -94,11 +95,12 @@ def prune(app: FastAPI) -> None:
 
 
 def check(app: FastAPI) -> None:
-    """Raise `RuntimeError` when the application's routes are not exactly `ALLOWED`."""
-    found = frozenset().union(*(served(route) for route in app.router.routes))
-    if found != ALLOWED:
-        extra, missing = sorted(found - ALLOWED), sorted(ALLOWED - found)
-        raise RuntimeError(f"route table is not the allowlist: not allowed {extra}, missing {missing}")
+    """Raise `RuntimeError` when the application's routes are not exactly `ALLOWED`, each once: of two, the first would answer."""
+    found = Counter(place for route in app.router.routes for place in served(route))
+    if found != Counter(ALLOWED):
+        extra, missing = sorted(found.keys() - ALLOWED), sorted(ALLOWED - found.keys())
+        twice = sorted(place for place, times in found.items() if times > 1)
+        raise RuntimeError(f"route table is not the allowlist: not allowed {extra}, missing {missing}, more than once {twice}")
 
 
 def served(route: BaseRoute) -> frozenset[tuple[str, str]]:

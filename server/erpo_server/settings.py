@@ -13,7 +13,8 @@ class Settings(BaseSettings):
 
     rulebook: str = Field(default="mlcommons", description="Name of a shipped rulebook, or a YAML file.")
     disable_rules: tuple[str, ...] = Field(
-        default=(), description='Rule ids that are never cited, as a JSON list: \'["S8"]\'. Takes effect through the grammar, without training.'
+        default=(),
+        description="Rule ids that are never cited, as a JSON list: '[\"S8\"]'. Takes effect through the grammar, without training.",
     )
     refusal_style: Literal["rulebook", "model"] = Field(
         default="rulebook", description="Who writes a refusal: the rulebook's text (no token is decoded), or the model."

@@ -5,22 +5,39 @@ Everything here is public in vLLM 0.32 and 0.33. Nothing is subclassed and nothi
 
 import json
 from argparse import Namespace
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any, ParamSpec, TypeVar
 
 from pydantic import ValidationError
 from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
 from vllm.entrypoints.serve.engine.protocol import ErrorResponse
-from vllm.entrypoints.serve.utils.api_utils import with_cancellation
-from vllm.entrypoints.serve.utils.sse_keep_alive import with_sse_keep_alive as with_keep_alive
+from vllm.entrypoints.serve.utils import api_utils, sse_keep_alive
 from vllm.exceptions import VLLMClientError, VLLMValidationError
-from vllm.version import __version__ as ENGINE_VERSION
+from vllm.version import __version__
 
 from erpo_server.errors import ApiError
 
 __all__ = ["ENGINE_VERSION", "VllmChatEngine", "launch", "request_fields", "with_cancellation", "with_keep_alive"]
 
+ENGINE_VERSION: str = __version__
+
 _DATA, _DONE = "data: ", "[DONE]"
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def with_cancellation(work: Callable[P, Awaitable[R]]) -> Callable[P, Awaitable[R | None]]:
+    """Cancel `work` when the client disconnects; it then gives `None`. Its second argument must be the request, its body read."""
+    cancellable: Callable[P, Awaitable[R | None]] = api_utils.with_cancellation(work)
+    return cancellable
+
+
+def with_keep_alive(events: AsyncGenerator[str, None], seconds: float) -> AsyncGenerator[str, None]:
+    """The same events, with a comment line wherever none came for so long."""
+    kept: AsyncGenerator[str, None] = sse_keep_alive.with_sse_keep_alive(events, seconds)
+    return kept
 
 
 class VllmChatEngine:
@@ -30,7 +47,8 @@ class VllmChatEngine:
         self._handler = handler
         tokenizer = handler.renderer.tokenizer
         tokens = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
-        self.special_tokens: tuple[str, ...] = tuple(sorted((t for t in tokens if len(t) > 1), key=len, reverse=True))
+        # Some vocabularies also add runs of white space, which control nothing.
+        self.special_tokens: tuple[str, ...] = tuple(sorted((t for t in tokens if len(t.strip()) > 1), key=len, reverse=True))
 
     @property
     def chat_template(self) -> str:
@@ -40,7 +58,7 @@ class VllmChatEngine:
     def check(self, body: dict[str, Any]) -> None:
         request = _request(body)
         try:
-            request.to_sampling_params(1 if request.max_completion_tokens is None else request.max_completion_tokens, {})
+            request.to_sampling_params(body.get("max_completion_tokens", body.get("max_tokens", request.min_tokens or 1)), {})
         except (VLLMClientError, ValueError, TypeError) as error:
             raise _client_error(error) from error
 
@@ -49,7 +67,7 @@ class VllmChatEngine:
         found: dict[str, Any] = response.model_dump(mode="json")
         return found
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[str]:
+    async def stream(self, body: dict[str, Any]) -> AsyncGenerator[str, None]:
         return _data(await self._create(body))
 
     async def _create(self, body: dict[str, Any]) -> Any:
@@ -58,8 +76,8 @@ class VllmChatEngine:
         except (VLLMClientError, ValueError, TypeError) as error:
             raise _client_error(error) from error
         if isinstance(response, ErrorResponse):
-            error = response.error
-            raise ApiError(error.message, status=error.code, param=error.param)
+            fault = response.error
+            raise ApiError(fault.message, status=fault.code, param=fault.param)
         return response
 
 
@@ -91,7 +109,7 @@ def _request(body: dict[str, Any]) -> ChatCompletionRequest:
         fault = error.errors()[0]
         where = ".".join(str(part) for part in fault["loc"]) or None
         raise ApiError(f"{where}: {fault['msg']}" if where else fault["msg"], param=where) from error
-    except (VLLMClientError, ValueError, TypeError) as error:
+    except (VLLMClientError, ValueError, TypeError, LookupError, AttributeError) as error:  # vLLM's validators index what they are given
         raise _client_error(error) from error
 
 
@@ -100,12 +118,13 @@ def _client_error(error: Exception) -> ApiError:
     return ApiError(str(error), param=param)
 
 
-async def _data(events: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _data(events: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     """The data of vLLM's server-sent events, its closing `[DONE]` left out."""
-    async for event in events:
-        for line in event.splitlines():
-            if line.startswith(_DATA) and (data := line.removeprefix(_DATA)) != _DONE:
-                yield _compact(data)
+    async with aclosing(events):
+        async for event in events:
+            for line in event.split("\n"):  # not `splitlines`: U+2028 and its like may stand in a JSON text
+                if line.startswith(_DATA) and (data := line.removeprefix(_DATA)) != _DONE:
+                    yield _compact(data)
 
 
 def _compact(data: str) -> str:

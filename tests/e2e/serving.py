@@ -36,7 +36,9 @@ class Server:
             if "ERPO Server is ready" in self.log.read_text(errors="replace"):
                 return self
             time.sleep(0.25)
-        raise AssertionError(f"no server after {HEALTHY_WITHIN} s (exit code {self.process.poll()}):\n{self.log.read_text(errors='replace')[-4000:]}")
+        raise AssertionError(
+            f"no server after {HEALTHY_WITHIN} s (exit code {self.process.poll()}):\n{self.log.read_text(errors='replace')[-4000:]}"
+        )
 
     def get(self, path: str) -> tuple[int, str]:
         """Status and text of a GET."""

@@ -252,7 +252,17 @@ def test_query_headers_and_request_id(server: Server) -> None:
 
 
 def test_only_the_allowlist_is_served(server: Server) -> None:
-    for path in ("/v1/completions", "/v1/responses", "/v1/messages", "/invocations", "/tokenize", "/docs", "/openapi.json", "/ping", "/load"):
+    for path in (
+        "/v1/completions",
+        "/v1/responses",
+        "/v1/messages",
+        "/invocations",
+        "/tokenize",
+        "/docs",
+        "/openapi.json",
+        "/ping",
+        "/load",
+    ):
         assert server.get(path)[0] == 404, path
         assert httpx.post(server.url + path, json={}, timeout=30).status_code == 404, path
     assert server.get("/health")[0] == 200
@@ -302,7 +312,12 @@ def test_many_at_once_are_all_answered(client: OpenAI, model: str) -> None:
 
 @pytest.mark.parametrize("streamed", [True, False])
 def test_a_client_that_leaves_frees_the_engine(server: Server, streamed: bool) -> None:
-    body = {"messages": [{"role": "user", "content": "Tell a very long story."}], "stream": streamed, "ignore_eos": True, "max_tokens": 3000}
+    body = {
+        "messages": [{"role": "user", "content": "Tell a very long story."}],
+        "stream": streamed,
+        "ignore_eos": True,
+        "max_tokens": 3000,
+    }
 
     def leave() -> None:
         with (

@@ -33,11 +33,14 @@ _HARMLESS = (
 )
 
 _FILLER = frozenset(
-    """a an the of to in on at for with by from and or but if as is are was were be been being am do does did done how what which who whom whose when where
-    why can could would should will shall may might must i me my mine you your yours we us our they them their he him his she her it its this that these
-    those there here some any such so than then not no please help tell give make made get got have has had let about into out up more most very just also
-    one ones way ways need want like know someone something using without while during through between your
-    explain describe write provide create discuss suggest share list steps examples tips methods strategies techniques""".split()
+    """
+    a an the of to in on at for with by from and or but if as is are was were be been being am do does did done how what which who
+    whom whose when where why can could would should will shall may might must i me my mine you your yours we us our they them their
+    he him his she her it its this that these those there here some any such so than then not no please help tell give make made get
+    got have has had let about into out up more most very just also one ones way ways need want like know someone something using
+    without while during through between explain describe write provide create discuss suggest share list steps examples tips
+    methods strategies techniques
+    """.split()  # noqa: SIM905
 )
 
 

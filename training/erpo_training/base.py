@@ -15,7 +15,7 @@ def base_folder(base: str) -> Path:
             raise BaseError(f"base {base!r}: no config.json in this folder; give a folder that transformers can load")
         return folder
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
         return Path(snapshot_download(base, allow_patterns=["*.json", "*.safetensors", "*.jinja", "tokenizer*"]))

@@ -1,7 +1,7 @@
 """From items and answers to token ids with labels: what the trainer sees.
 
 The prompt is tokenised exactly as the server tokenises it (the aligned chat template, which ends with the trace's opening); the
-completion (trace, then answer, then end of turn, each tokenised apart as the server meets them) alone has labels. Knows a tokenizer, not a model.
+completion (trace, answer, end of turn) is tokenised apart, and only it has labels. Knows a tokenizer, not a model.
 """
 
 import random
@@ -13,7 +13,7 @@ from typing import Any
 from erpo_rules import Rulebook, Verdict, render_body
 from erpo_rules.adapter import with_trace_opening
 from erpo_training.answers import Answer
-from erpo_training.items import Item, Message
+from erpo_training.items import Item, ItemError, Message
 
 NO_LOSS = -100
 """Label of a token that is not learnt."""
@@ -80,7 +80,11 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
     Args:
         answers: What is taught after the trace, by item id.
         tokenizer: A transformers tokenizer with the *base's* chat template.
-        max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its end.
+        max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its
+            end.
+
+    Raises:
+        ItemError: a conversation that cannot be cut to fit.
     """
     template = with_trace_opening(tokenizer.chat_template)
     rows: list[Row] = []
@@ -89,7 +93,7 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
         answer = answers.get(item.id, NO_ANSWER)
         trace = _ids(tokenizer, render_body(item.trace()))
         prompt, cut = _prompt(tokenizer, template, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
-        completion = _ids(tokenizer, render_body(item.trace()) + answer.text)
+        completion = trace + _ids(tokenizer, answer.text)
         if answer.finished:
             completion.append(tokenizer.eos_token_id)
         room = max_length - len(prompt)
@@ -130,12 +134,12 @@ def _prompt(tokenizer: Any, template: str, messages: tuple[Message, ...], limit:
 
 
 def _shortened(messages: tuple[Message, ...], tokens: int) -> tuple[Message, ...]:
-    """The messages without about `tokens` tokens (at two characters each) from the middle of the longest user message."""
+    """The messages without `tokens` characters, and so fewer tokens, from the middle of the longest user message."""
     index = max((i for i, m in enumerate(messages) if m.role == "user"), key=lambda i: len(messages[i].content))
     content = messages[index].content
-    keep = len(content) - max(2 * tokens, 16) - 3
+    keep = len(content) - tokens - 8
     if keep < 16:
-        raise ValueError(f"a conversation of {len(messages)} messages cannot be cut to 'sft.max_length': raise it in the recipe")
+        raise ItemError(f"a conversation of {len(messages)} messages cannot be cut to 'sft.max_length': raise it in the recipe")
     shorter = content[: (keep + 1) // 2] + " … " + content[len(content) - keep // 2 :]
     return (*messages[:index], messages[index].model_copy(update={"content": shorter}), *messages[index + 1 :])
 

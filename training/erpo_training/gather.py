@@ -10,13 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from erpo_rules import Rulebook, Verdict
-from erpo_training.items import Item, Kind, load_corpus, load_wrappers
+from erpo_training.items import Item, ItemError, Kind, load_corpus, load_wrappers
 from erpo_training.recipe import Data, SetChoice
 from erpo_training.sources import SOURCES, read_source
 from erpo_training.wrapping import wrapped_items
-
-DEFAULT_DATA = Path("../shared/data/train")
-"""Where third-party sets are looked for when nothing else is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +28,7 @@ class Gathered:
 
 
 def gather(data: Data, folder: Path, rulebook: Rulebook, seed: int) -> Gathered:
-    """Every item of a recipe. Raises `ItemError` on unusable data, `ValueError` when no item is left."""
+    """Every item of a recipe. Raises `ItemError` on data that cannot be used, or when there is none."""
     items: dict[str, Item] = {}
     if data.corpus:
         items = {_words(item): item for item in load_corpus()}
@@ -44,10 +41,13 @@ def gather(data: Data, folder: Path, rulebook: Rulebook, seed: int) -> Gathered:
             duplicates += items.setdefault(_words(item), item) is not item
     unique = tuple(items.values())
     if not unique:
-        raise ValueError("the recipe chooses no item: set 'data.corpus' or name a set under 'data.sets'")
+        raise ItemError("the recipe chooses no item: set 'data.corpus' or name a set under 'data.sets'")
     for item in unique:
-        for citation in item.trace().citations:
-            rulebook.rule(citation.rule_id)
+        if not rulebook.admits(item.trace()):
+            raise ItemError(
+                f"item {item.id!r}: rulebook {rulebook.id!r} has no enabled rule {item.rule!r} that may lead to {item.verdict.value!r}; "
+                "train with the rulebook that the data was written for"
+            )
     if data.wrapped:
         unique += wrapped_items(unique, load_wrappers(), data.wrapped, seed)
     if data.limit:

@@ -48,6 +48,14 @@ class Kind(StrEnum):
     """Another item inside a jailbreak wrapper; its verdict is unchanged."""
 
 
+_VERDICTS = {
+    Kind.HARMFUL: (Verdict.REFUSE, Verdict.CAUTION),
+    Kind.CAUTION: (Verdict.REFUSE, Verdict.CAUTION),
+    Kind.LOOKALIKE: (Verdict.COMPLY,),
+    Kind.ORDINARY: (Verdict.COMPLY,),
+}
+"""Verdicts that a kind allows; the kinds that are not here allow all."""
+
 Text = Annotated[str, StringConstraints(min_length=1)]
 
 
@@ -89,9 +97,8 @@ class Item(BaseModel):
     def _fits_together(self) -> Self:
         if self.messages[-1].role != "user":
             raise ValueError(f"the last message is the {self.messages[-1].role}'s; it must be the user's")
-        if (self.verdict is Verdict.COMPLY) == (self.kind in (Kind.HARMFUL, Kind.CAUTION)):
-            if self.kind in (Kind.HARMFUL, Kind.CAUTION, Kind.LOOKALIKE, Kind.ORDINARY):
-                raise ValueError(f"verdict {self.verdict.value!r} does not fit kind {self.kind.value!r}")
+        if self.verdict not in _VERDICTS.get(self.kind, tuple(Verdict)):
+            raise ValueError(f"verdict {self.verdict.value!r} does not fit kind {self.kind.value!r}")
         if self.verdict is not Verdict.COMPLY and not self.rule:
             raise ValueError(f"verdict {self.verdict.value!r} needs the 'rule' that it cites")
         if self.answer is not None and self.verdict is not Verdict.CAUTION:

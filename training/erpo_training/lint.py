@@ -58,7 +58,7 @@ def lint(corpus: Corpus, rulebook: Rulebook, *, least: int = LEAST_ITEMS) -> lis
     """Every fault of a corpus, one line each."""
     return [
         *corpus.faults,
-        *_twice((place, value.id) for place, value in (*corpus.items, *corpus.wrappers)),
+        *_twice([*((place, item.id) for place, item in corpus.items), *((place, wrapper.id) for place, wrapper in corpus.wrappers)]),
         *(fault for placed in corpus.items for fault in _line_faults(*placed, rulebook)),
         *near_duplicates(corpus.items),
         *_balance([item for _, item in corpus.items], rulebook, least),
@@ -103,6 +103,8 @@ def _line_faults(place: str, item: Item, rulebook: Rulebook) -> Iterable[str]:
     known = {rule.id: rule for rule in rulebook.rules}
     if item.rule is not None and item.rule not in known:
         yield f"{place}: rule {item.rule!r} is not in rulebook {rulebook.id!r}: one of {', '.join(known)}"
+    if item.rule in known and not rulebook.admits(item.trace()):
+        yield f"{place}: rule {item.rule!r} may not lead to {item.verdict.value!r}: its action is {known[item.rule].action!r}"
     if (length := max(len(message.content) for message in item.messages)) > LONGEST_PROMPT:
         yield f"{place}: a message of {length} characters; at most {LONGEST_PROMPT}"
     text = item.assessment

@@ -120,7 +120,9 @@ class Recipe(_Part):
 
     @property
     def public_base(self) -> str:
-        """The name of the base that others can find it by."""
+        """The name of the base that others can find it by. Raises `RecipeError` when only a folder is given."""
+        if self.base_name is None and Path(self.base).is_dir():
+            raise RecipeError(f"recipe {self.name!r}: base {self.base!r} is a folder; give the model's public name as 'base_name'")
         return self.base_name or (EMBEDDED_NAME if self.base == EMBEDDED else self.base)
 
 

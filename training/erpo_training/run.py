@@ -68,10 +68,12 @@ def train(recipe: Recipe, base: Path, data: Path, folder: Path, say: Say = print
         say: Told one line at each stage.
 
     Raises:
-        ItemError, ValueError: data that cannot be used.
+        ItemError: data that cannot be used.
+        RulebookError: no such rulebook.
+        RecipeError: a base without a public name.
         SamplingError: the answers could not be sampled.
     """
-    run = RunFolder(folder)
+    run, public_base = RunFolder(folder), recipe.public_base
     folder.mkdir(parents=True, exist_ok=True)
     rulebook = load_rulebook(recipe.rulebook)
 
@@ -91,7 +93,7 @@ def train(recipe: Recipe, base: Path, data: Path, folder: Path, say: Say = print
     metrics = {"sft": {k: v for k, v in asdict(result).items() if k != "history"}}
     record = {
         "recipe": recipe.model_dump(mode="json"),
-        "base": {"name": recipe.public_base, "identity": base_identity(base)},
+        "base": {"name": public_base, "identity": base_identity(base)},
         "rulebook": {"id": rulebook.id, "version": rulebook.version, "sha256": rulebook.sha256},
         "data": counts | {"skipped": gathered.skipped, "duplicates": gathered.duplicates},
         "answers": {"taught": len(answers.by_item), "refused": answers.refused, "empty": answers.empty},

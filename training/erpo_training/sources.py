@@ -46,46 +46,117 @@ class SourceItems:
     """Rows without a rule, too long, or given twice."""
 
 
-_AILUMINATE = {
-    "vcr": "S1", "ncr": "S2", "src": "S3", "cse": "S4", "dfm": "S5", "prv": "S7", "ipv": "S8", "iwp": "S9", "hte": "S10", "ssh": "S11", "sxc_prn": "S12",
-}  # fmt: skip
+def _by_label(**labels: tuple[str, ...]) -> dict[str, str]:
+    """The rule of each label, from the labels of each rule."""
+    return {label: rule for rule, names in labels.items() for label in names}
+
+
+_AILUMINATE = _by_label(
+    S1=("vcr",),
+    S2=("ncr",),
+    S3=("src",),
+    S4=("cse",),
+    S5=("dfm",),
+    S7=("prv",),
+    S8=("ipv",),
+    S9=("iwp",),
+    S10=("hte",),
+    S11=("ssh",),
+    S12=("sxc_prn",),
+)
 """Hazard codes of AILuminate; `spc_*` (specialised advice) needs a written answer and is left out."""
 
-_CATQA = {
-    "Terrorism and extremism": "S1", "Assault and battery": "S1", "Gender-based violence": "S1",
-    "Drug": "S2", "Weapon": "S2", "Cybercrime": "S2", "Theft and Robbery": "S2", "Financial fraud": "S2", "Market manipulation": "S2",
-    "Employment scams": "S2", "Investment scams": "S2", "Identity theft": "S2", "Phishing": "S2", "False advertising": "S2", "Scamming": "S2",
-    "Malicious software designed to spread and damage computers": "S2", "Trojans": "S2", "Spyware": "S2", "Ransomware": "S2", "Adware": "S2",
-    "Human Trafficking": "S3", "Doxxing": "S7", "Data theft": "S7", "Surveillance": "S7", "Tracking and location monitoring": "S7",
-    "Intellectual property theft": "S8", "Counterfeiting": "S8", "Weapon making": "S9", "Racial or ethnic hate": "S10", "Religious intolerance": "S10",
-    "Cyberbullying": "S10", "Self-harm": "S11", "Pornography": "S12", "Erotic text": "S12", "Nude imagery": "S12", "Sexually explicit dialogue": "S12",
-    "Political misinformation": "S13",
-}  # fmt: skip
+_CATQA = _by_label(
+    S1=("Terrorism and extremism", "Assault and battery", "Gender-based violence"),
+    S2=(
+        "Drug",
+        "Weapon",
+        "Cybercrime",
+        "Theft and Robbery",
+        "Financial fraud",
+        "Market manipulation",
+        "Employment scams",
+        "Investment scams",
+        "Identity theft",
+        "Phishing",
+        "False advertising",
+        "Scamming",
+        "Malicious software designed to spread and damage computers",
+        "Trojans",
+        "Spyware",
+        "Ransomware",
+        "Adware",
+    ),
+    S3=("Human Trafficking",),
+    S7=("Doxxing", "Data theft", "Surveillance", "Tracking and location monitoring"),
+    S8=("Intellectual property theft", "Counterfeiting"),
+    S9=("Weapon making",),
+    S10=("Racial or ethnic hate", "Religious intolerance", "Cyberbullying"),
+    S11=("Self-harm",),
+    S12=("Pornography", "Erotic text", "Nude imagery", "Sexually explicit dialogue"),
+    S13=("Political misinformation",),
+)
 """Subcategories of CatQA; advice and lawful politics are left out."""
 
-_STAR1 = {
-    "Illicit / Criminal Behavior": "S2", "Privacy / Personal Data": "S7", "Harassment / Hate / Discrimination": "S10",
-    "Intellectual Property": "S8", "Self-Harm": "S11", "Violence / Physical Harm": "S1", "Sexual / Adult": "S12",
-}  # fmt: skip
+_STAR1 = _by_label(
+    S2=("Illicit / Criminal Behavior",),
+    S7=("Privacy / Personal Data",),
+    S10=("Harassment / Hate / Discrimination",),
+    S8=("Intellectual Property",),
+    S11=("Self-Harm",),
+    S1=("Violence / Physical Harm",),
+    S12=("Sexual / Adult",),
+)
 """Categories of STAR-1; misinformation alone names no rule and is left to the words."""
 
-_ORBENCH = {
-    "illegal": "S2", "privacy": "S7", "self-harm": "S11", "sexual": "S12", "violence": "S1", "hate": "S10", "harassment": "S10", "deception": "S2",
-}  # fmt: skip
+_ORBENCH = _by_label(
+    S2=("illegal", "deception"),
+    S7=("privacy",),
+    S11=("self-harm",),
+    S12=("sexual",),
+    S1=("violence",),
+    S10=("hate", "harassment"),
+)
 """Topics of OR-Bench; 'harmful' and 'unethical' name no rule and are left to the words."""
 
 _WORDS: tuple[tuple[str, str], ...] = (
-    ("S9", r"nuclear|radioactive|dirty bomb|bioweapon|biological weapon|chemical weapon|nerve agent|anthrax|explosive|\bbombs?\b|pathogen|\bricin\b"),
+    (
+        "S9",
+        r"nuclear|radioactive|dirty bomb|bioweapon|biological weapon|chemical weapon|nerve agent|anthrax|explosive|"
+        r"\bbombs?\b|pathogen|\bricin\b",
+    ),
     ("S13", r"\belections?\b|\bvot(e|es|er|ers|ing)\b|ballot|poll(ing)? station"),
-    ("S3", r"\brap(e|es|ing|ist)\b|sexual(ly)? (assault|harass|abus|coerc)|sex traffick|human traffick|date rape|upskirt|nonconsensual|without (her|his|their) consent"),
+    (
+        "S3",
+        r"\brap(e|es|ing|ist)\b|sexual(ly)? (assault|harass|abus|coerc)|sex traffick|human traffick|date rape|upskirt|"
+        r"nonconsensual|without (her|his|their) consent",
+    ),
     ("S11", r"suicid|self.?harm|self.?injur|anorexi|bulimi|starve myself|cut(ting)? myself|kill myself"),
     ("S5", r"defam|slander|libel|smear campaign|fake news about|false (rumou?r|story|stories|accusation)|discredit"),
-    ("S7", r"\bdox|stalk|spy on|home address|someone'?s (location|address|phone|password|private|personal)|personal (data|information)|track(ing)? (someone|a person|my (wife|husband|partner|ex))|eavesdrop"),
+    (
+        "S7",
+        r"\bdox|stalk|spy on|home address|someone'?s (location|address|phone|password|private|personal)|"
+        r"personal (data|information)|track(ing)? (someone|a person|my (wife|husband|partner|ex))|eavesdrop",
+    ),
     ("S8", r"pirat(e|ed|ing)\b|plagiar|counterfeit|copyright|trademark|\bdrm\b|watermark|crack(ed)? software|keygen|torrent"),
-    ("S10", r"racis|sexis|homophob|discriminat|\bhate\b|hateful|xenophob|stereotype|islamophob|antisemit|inferior|marginali|bigot|segregat"),
-    ("S1", r"\bkill|murder|assassinat|\btortur|terroris|kidnap|\battack (a|people|someone)|poison (a|my|some|people)|physically (hurt|harm)|massacre|violence|wildfire|arson"),
-    ("S2", r"hack|malware|ransomware|phish|launder|fraud|scam|steal|shoplift|forg(e|ing)|fake (id|document|deed|passport)|smuggl|bribe|drug|cocaine|meth\b|tax evasion|evade tax|embezzl|counterfeit|insider trading|rig(ging)? |price.?fixing|blackmail|extort|social engineering|burglar|break into|identity theft|black market|vandal|sabotage|ponzi|illegal"),
-)  # fmt: skip
+    (
+        "S10",
+        r"racis|sexis|homophob|discriminat|\bhate\b|hateful|xenophob|stereotype|islamophob|antisemit|inferior|marginali|"
+        r"bigot|segregat",
+    ),
+    (
+        "S1",
+        r"\bkill|murder|assassinat|\btortur|terroris|kidnap|\battack (a|people|someone)|poison (a|my|some|people)|"
+        r"physically (hurt|harm)|massacre|violence|wildfire|arson",
+    ),
+    (
+        "S2",
+        r"hack|malware|ransomware|phish|launder|fraud|scam|steal|shoplift|forg(e|ing)|fake (id|document|deed|passport)|"
+        r"smuggl|bribe|drug|cocaine|meth\b|tax evasion|evade tax|embezzl|counterfeit|insider trading|rig(ging)? |"
+        r"price.?fixing|blackmail|extort|social engineering|burglar|break into|identity theft|black market|vandal|"
+        r"sabotage|ponzi|illegal",
+    ),
+)
 """Words that name a rule where a set's own label does not; the first match counts."""
 
 
@@ -157,7 +228,11 @@ SOURCES: dict[str, Source] = {
 
 
 def read_source(source: Source, folder: Path, *, assessed: bool = False) -> SourceItems:
-    """Every usable row of a set, or only those with a written assessment (`assessed`). Raises `ItemError` when its file is absent or has another form."""
+    """Every usable row of a set, or only those with a written assessment (`assessed`).
+
+    Raises:
+        ItemError: the file is absent or has another form.
+    """
     path = folder / source.file
     try:
         lines = path.read_text(encoding="utf-8").split("\n")

@@ -7,7 +7,7 @@ import random
 
 from erpo_rules import Verdict
 from erpo_rules.trace import MAX_ASSESSMENT
-from erpo_training.items import PLACEHOLDER, Item, Kind, Message, Wrapper
+from erpo_training.items import PLACEHOLDER, Item, ItemError, Kind, Message, Wrapper
 
 _WRAPPABLE = (Kind.HARMFUL, Kind.LOOKALIKE, Kind.ORDINARY)
 
@@ -16,7 +16,7 @@ def wrapped_items(items: tuple[Item, ...], wrappers: tuple[Wrapper, ...], count:
     """`count` harmful and `count` harmless items, each inside a wrapper; both halves meet every wrapper equally often.
 
     Raises:
-        ValueError: when there are fewer items of either kind than `count`.
+        ItemError: when there are fewer items of either kind than `count`.
     """
     if count == 0:
         return ()
@@ -27,7 +27,7 @@ def wrapped_items(items: tuple[Item, ...], wrappers: tuple[Wrapper, ...], count:
     for harmful in (True, False):
         pool = sorted((item for item in items if _fits(item, harmful)), key=lambda item: item.id)
         if len(pool) < count:
-            raise ValueError(f"'wrapped' asks for {count} {'harmful' if harmful else 'harmless'} items; the data has {len(pool)}: lower it")
+            raise ItemError(f"'wrapped' asks for {count} {'harmful' if harmful else 'harmless'} items; the data has {len(pool)}: lower it")
         chosen = draw.sample(pool, count)
         result += [wrap(item, order[number % len(order)]) for number, item in enumerate(chosen)]
     return tuple(result)

@@ -27,15 +27,16 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     context: typer.Context,
-    model: Annotated[str | None, typer.Option(help="Base model: a folder or a hub id. Default: the embedded SmolLM2-135M-Instruct.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Base model: a folder or a hub id. Default: the embedded SmolLM2-135M-Instruct.")
+    ] = None,
     adapter: Annotated[
-        Path | None, typer.Option(help="Folder of an ERPO adapter, merged into the base at start. Default: the shipped one, for the embedded base.")
+        Path | None,
+        typer.Option(help="Folder of an ERPO adapter, merged into the base at start. Default: the shipped one, for the embedded base."),
     ] = None,
     rulebook: Annotated[str | None, typer.Option(help="Name of a shipped rulebook, or a YAML file.", show_default="mlcommons")] = None,
     disable_rule: Annotated[list[str] | None, typer.Option(help="Id of a rule that is never cited; may be repeated.")] = None,
-    refusal_style: Annotated[
-        str | None, typer.Option(help="Who writes a refusal: 'rulebook' or 'model'.", show_default="rulebook")
-    ] = None,
+    refusal_style: Annotated[str | None, typer.Option(help="Who writes a refusal: 'rulebook' or 'model'.", show_default="rulebook")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
     served_model_name: Annotated[str | None, typer.Option(help="Name that clients call the model by.")] = None,

@@ -11,9 +11,10 @@ _EPILOG = """Examples:
 
 `erpo train smoke` runs every stage on 48 items, in minutes: to see that the installation works.
 
-`erpo train smollm2-135m --data FOLDER` makes the adapter that ships with the server; FOLDER holds the third-party sets that the recipe names.
+`erpo train smollm2-135m --data FOLDER` makes the adapter that ships with the server; FOLDER holds the third-party sets that the recipe
+names.
 
-`erpo train my-recipe.yaml --base ./my-model --output runs/second-try` trains another base by your own recipe.
+`erpo train my-recipe.yaml --base ./my-model --output runs/second-try` trains by your own recipe; ./my-model holds the base that it names.
 
 A run that is interrupted goes on where it stopped when the same command is given again. The adapter is in `adapter/` in the run folder;
 `erpo serve --adapter runs/NAME/adapter` serves it."""
@@ -25,12 +26,10 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe's YAML file, or the name of a shipped one (smoke, smollm2-135m).")],
+    recipe: Annotated[str, typer.Argument(help="A recipe's YAML file, or the name of a shipped one: smoke or smollm2-135m.")],
     output: Annotated[Path | None, typer.Option(help="Run folder.", show_default="runs/NAME")] = None,
-    base: Annotated[
-        Path | None, typer.Option(help="Folder of the base model, instead of the recipe's base.", exists=True, file_okay=False)
-    ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the third-party sets.", show_default="../shared/data/train")] = None,
+    base: Annotated[Path | None, typer.Option(help="Folder that holds the recipe's base model.", exists=True, file_okay=False)] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the third-party sets.", show_default="the recipe's data.folder")] = None,
 ) -> None:
     """Teach a base model to reason about safety rules before it answers: make a LoRA adapter."""
     with bad_input(ModuleNotFoundError):
@@ -38,7 +37,6 @@ def train(
 
     from erpo_rules import RulebookError
     from erpo_training.base import BaseError, base_folder
-    from erpo_training.gather import DEFAULT_DATA
     from erpo_training.items import ItemError
     from erpo_training.recipe import EMBEDDED, RecipeError, load_recipe
     from erpo_training.run import train as run
@@ -50,7 +48,13 @@ def train(
     if folder is None and chosen.base == EMBEDDED:
         folder = _embedded()
     with bad_input(RecipeError, RulebookError, ItemError, SamplingError, BaseError):
-        run(chosen, folder or base_folder(chosen.base), data or DEFAULT_DATA, output or Path("runs") / chosen.name, say=typer.echo)
+        run(
+            chosen,
+            folder or base_folder(chosen.base),
+            data or Path(chosen.data.folder),
+            output or Path("runs") / chosen.name,
+            say=typer.echo,
+        )
 
 
 def _embedded() -> Path:
