@@ -20,7 +20,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --no-deps
 # pip warns once a package about a package index in a folder that lacks it.
 QUIETLY := 2> >(grep -v 'neither a file nor a directory' >&2)
 
-.PHONY: help setup serve test test-unit lint format train lock clean
+.PHONY: help setup serve test test-unit test-long lint format train lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ test: setup ## run every test, the real engine on the embedded model included
 
 test-unit: setup ## run the tests that start no engine
 	@$(BIN)/python -m pytest -m 'not e2e' $(ARGS)
+
+test-long: setup ## run the tests that take minutes: two hundred prompts at temperature 1
+	@$(BIN)/python -m pytest -m long $(ARGS)
 
 lint: setup ## check code, types, imports, rulebooks and corpus
 	@$(BIN)/ruff check .

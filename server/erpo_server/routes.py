@@ -104,9 +104,9 @@ def check(app: FastAPI) -> None:
 
 
 def served(route: BaseRoute) -> frozenset[tuple[str, str]]:
-    """What a route answers, as (method, path); a mount (vLLM's metrics) counts as GET on its path."""
+    """What a route answers, as (method, path). A mount answers everything; vLLM mounts its metrics a second time, beside a plain route."""
     path = str(route.path) if hasattr(route, "path") else type(route).__name__
-    methods = (route.methods or {"*"}) if hasattr(route, "methods") else {"GET"}
+    methods = (route.methods or {"*"}) if hasattr(route, "methods") else {"*"}
     return frozenset((method, path) for method in methods if method != "HEAD")
 
 

@@ -31,6 +31,7 @@ def application(engine: ScriptedEngine, **settings: Any) -> FastAPI:
     core = APIRouter()
 
     @core.get("/health")
+    @core.get("/metrics")
     async def health() -> None: ...
 
     @core.post("/v1/completions")

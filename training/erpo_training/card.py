@@ -50,8 +50,8 @@ anything else, the trace is neither guaranteed nor hidden.
 
 {_table(("verdict", "items"), list(counts["verdict"].items()))}
 
-Assessments of third-party prompts are templates; those of the corpus are written by hand. Answers to harmless requests are the base
-model's own. Jailbreak wrappers stand around as many harmless as harmful requests.
+Assessments are written for this project, those of third-party prompts too (a template where none was written). Answers to harmless
+requests are the base model's own. Jailbreak wrappers stand around as many harmless as harmful requests.
 
 ## Recipe
 

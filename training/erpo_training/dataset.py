@@ -58,19 +58,20 @@ class Rows:
 
 
 def split(items: tuple[Item, ...], validation: float, seed: int) -> Split:
-    """Shuffle and hold out the same share of every verdict, at least one item of each where there are two."""
-    order = sorted(items, key=lambda item: item.id)
+    """Shuffle and hold out about the same share of every verdict; a wrapped copy goes where the item inside it goes."""
+    families: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: item.id):
+        families.setdefault(item.origin, []).append(item)
+    order = list(families.values())
     random.Random(f"split-{seed}").shuffle(order)
-    sizes = Counter(item.verdict for item in order)
+    sizes = Counter(family[0].verdict for family in order)
     room = {verdict: max(1, round(size * validation)) if validation and size > 1 else 0 for verdict, size in sizes.items()}
     train: list[Item] = []
     held: list[Item] = []
-    for item in order:
-        if room[item.verdict]:
-            room[item.verdict] -= 1
-            held.append(item)
-        else:
-            train.append(item)
+    for family in order:
+        verdict = family[0].verdict
+        (held if room[verdict] else train).extend(family)
+        room[verdict] = max(0, room[verdict] - 1)
     return Split(tuple(train), tuple(held))
 
 

@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from erpo_rules import Rulebook, Trace, TraceError, Verdict, load_rulebook
+from erpo_rules import Rulebook, RulebookError, Trace, TraceError, Verdict, load_rulebook
 from erpo_rules.adapter import AdapterError, read_manifest, with_trace_opening
 from erpo_rules.grammar import trace_grammar
 from erpo_rules.trace import parse_body
@@ -246,20 +246,21 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--base", type=Path, required=True, help="folder of the base model")
     parser.add_argument("--adapter", type=Path, required=True, help="folder of the adapter")
+    parser.add_argument("--rulebook", help="a shipped rulebook's name or a YAML file; the adapter's own when omitted")
     parser.add_argument("--limit", type=int, help="only the first LIMIT cases of each file")
     parser.add_argument("--output", type=Path, help="write scores and every trace here, as JSON")
     parser.add_argument("files", nargs="+", metavar="FILE[=LABEL]", help="JSON lines with 'prompt' and 'label', or all of one LABEL")
     given = parser.parse_args(arguments)
     try:
-        rulebook = load_rulebook(read_manifest(given.adapter).rulebook.id)
+        rulebook = load_rulebook(given.rulebook or read_manifest(given.adapter).rulebook.id)
         sets: dict[str, list[Case]] = {}
         for argument in given.files:
             name, equals, label = argument.rpartition("=") if "=" in argument else (argument, "", "")
             if equals and label not in _LABELS:
                 raise ItemError(f"label {label!r} in {argument!r}: one of {', '.join(_LABELS)}")
-            sets[Path(name).stem] = read_cases(Path(name), _LABELS.get(label))[: given.limit]
+            sets[Path(name).stem if Path(name).stem not in sets else name] = read_cases(Path(name), _LABELS.get(label))[: given.limit]
         results = evaluate(given.base, given.adapter, sets, rulebook)
-    except (ItemError, AdapterError, SamplingError) as error:
+    except (ItemError, AdapterError, RulebookError, SamplingError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     _print(results)

@@ -24,6 +24,9 @@ WRAPPERS = "wrappers.jsonl"
 
 PLACEHOLDER = "{prompt}"
 
+WRAPPED_BY = "+"
+"""Stands in a wrapped item's id between the item's and the wrapper's."""
+
 
 class ItemError(ValueError):
     """Items that cannot be used. One line a fault: file, line, field, what is wrong."""
@@ -117,6 +120,11 @@ class Item(BaseModel):
     def prompt(self) -> str:
         """What the user asked last."""
         return self.messages[-1].content
+
+    @property
+    def origin(self) -> str:
+        """Id of the item inside the wrapper, or this item's own."""
+        return self.id.split(WRAPPED_BY)[0]
 
     def trace(self) -> Trace:
         """The trace to teach: the short form for an ordinary request, the full one for everything else."""

@@ -48,6 +48,11 @@ class RunFolder:
         return self.root / "validation.jsonl"
 
     @property
+    def evaluation(self) -> Path:
+        """What `erpo_training.evaluate --output` wrote, if anybody measured; the next `train` puts it into the model card."""
+        return self.root / "evaluation.json"
+
+    @property
     def sft(self) -> Path:
         """Checkpoints, adapter in float32 and result of stage 1."""
         return self.root / "sft"
@@ -87,10 +92,10 @@ def train(recipe: Recipe, base: Path, data: Path, folder: Path, say: Say = print
     taught = taught_answers(speaking, answers.by_item, rulebook)
     say(f"answers: {len(answers.by_item)} of the base model's own; {answers.refused} refusals and {answers.empty} empty ones left out")
 
-    inputs = _inputs(recipe, rulebook, base, gathered.items, taught)
+    inputs = _inputs(recipe, rulebook, base, parts, taught)
     result = _sft(recipe, base, parts, taught, run, inputs, say)
     counts = statistics(gathered.items)
-    metrics = {"sft": {k: v for k, v in asdict(result).items() if k != "history"}}
+    metrics = {"sft": {k: v for k, v in asdict(result).items() if k != "history"}} | _evaluated(run.evaluation)
     record = {
         "recipe": recipe.model_dump(mode="json"),
         "base": {"name": public_base, "identity": base_identity(base)},
@@ -103,11 +108,8 @@ def train(recipe: Recipe, base: Path, data: Path, folder: Path, say: Say = print
     }
     write_whole(run.record, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
 
-    stamp = run.root / "adapter.inputs"
-    if not (run.adapter.exists() and stamp.exists() and stamp.read_text(encoding="utf-8") == inputs):
-        shutil.rmtree(run.adapter, ignore_errors=True)
-        export_adapter(recipe, rulebook, base, run.sft / "adapter", Report(metrics, counts), run.adapter)
-        write_whole(stamp, inputs)
+    shutil.rmtree(run.adapter, ignore_errors=True)
+    export_adapter(recipe, rulebook, base, run.sft / "adapter", Report(metrics, counts), run.adapter)
     say(f"adapter: {run.adapter}")
     return run.adapter
 
@@ -136,17 +138,31 @@ def _sft(recipe: Recipe, base: Path, parts: Split, taught: dict[str, Answer], ru
     return result
 
 
+def _evaluated(file: Path) -> dict[str, Any]:
+    """The scores in an evaluation's output, by set and label."""
+    if not file.exists():
+        return {}
+    record = json.loads(file.read_text(encoding="utf-8"))
+    kept = ("cases", "wrong", "refuse", "rule_accuracy", "tokens_median")
+    return {
+        f"{name} ({score['label']})": {key: score[key] for key in kept if score[key] is not None}
+        for name, result in record.items()
+        for score in result["scores"]
+    }
+
+
 def _copies(item: Item, recipe: Recipe) -> int:
     written_here = item.source == Item.model_fields["source"].default and item.kind is not Kind.WRAPPED
     return recipe.data.repeat_corpus if written_here else 1
 
 
-def _inputs(recipe: Recipe, rulebook: Rulebook, base: Path, items: tuple[Item, ...], taught: dict[str, Answer]) -> str:
+def _inputs(recipe: Recipe, rulebook: Rulebook, base: Path, parts: Split, taught: dict[str, Answer]) -> str:
     """Hash of everything that stage 1 depends on."""
     digest = hashlib.sha256(recipe.model_dump_json(exclude={"name", "report_to"}).encode())
     digest.update(f"{rulebook.sha256} {base_identity(base)}".encode())
-    for item in items:
+    for item in (*parts.train, *parts.validation):
         digest.update(item.model_dump_json().encode())
+    digest.update(str(len(parts.train)).encode())
     digest.update(json.dumps({key: asdict(answer) for key, answer in taught.items()}, sort_keys=True).encode())
     return digest.hexdigest()
 

@@ -7,7 +7,7 @@ import random
 
 from erpo_rules import Verdict
 from erpo_rules.trace import MAX_ASSESSMENT
-from erpo_training.items import PLACEHOLDER, Item, ItemError, Kind, Message, Wrapper
+from erpo_training.items import PLACEHOLDER, WRAPPED_BY, Item, ItemError, Kind, Message, Wrapper
 
 _WRAPPABLE = (Kind.HARMFUL, Kind.LOOKALIKE, Kind.ORDINARY)
 
@@ -41,7 +41,7 @@ def wrap(item: Item, wrapper: Wrapper) -> Item:
     content = wrapper.template.replace(PLACEHOLDER, item.prompt)
     return item.model_copy(
         update={
-            "id": f"{item.id}+{wrapper.id}",
+            "id": f"{item.id}{WRAPPED_BY}{wrapper.id}",
             "kind": Kind.WRAPPED,
             "messages": (*item.messages[:-1], Message(role="user", content=content)),
             "assessment": assessment,
