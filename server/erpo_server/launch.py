@@ -73,7 +73,7 @@ def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
         # A block of 32 tokens: the answer's call finds the whole prompt but its last few tokens in the prefix cache.
         flags |= {"--dtype": "bfloat16", "--block-size": "32", "--enforce-eager": None, "--gpu-memory-utilization": "0.25"}
     if not plan.verbose:
-        flags |= {"--uvicorn-log-level": "warning", "--disable-uvicorn-access-log": None}
+        flags |= {"--uvicorn-log-level": "warning", "--disable-uvicorn-access-log": None, "--no-use-tqdm-on-load": None}
     said = {word.split("=", 1)[0].replace("_", "-") for word in given if word.startswith("--")}
     ours = [word for flag, value in flags.items() if flag not in said for word in ((flag,) if value is None else (flag, value))]
     return [*ours, *given]
@@ -85,7 +85,12 @@ def engine_environment(plan: Plan, *, cpu: bool) -> dict[str, str]:
     if plan.embedded:
         wanted |= {"HF_HUB_OFFLINE": "1"}
     if not plan.verbose:
-        wanted |= {"VLLM_LOGGING_LEVEL": "WARNING", "VLLM_CONFIGURE_LOGGING": "1", "TOKENIZERS_PARALLELISM": "false"}
+        wanted |= {
+            "VLLM_LOGGING_LEVEL": "ERROR",
+            "TORCH_CPP_LOG_LEVEL": "ERROR",
+            "PYTHONWARNINGS": "ignore::FutureWarning,ignore::UserWarning:multiprocessing.resource_tracker",
+            "TOKENIZERS_PARALLELISM": "false",
+        }
     if cpu:
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) <= 4:  # vLLM keeps one core for its front end, which on a small machine is a large share

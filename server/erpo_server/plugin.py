@@ -15,7 +15,7 @@ from erpo_rules.adapter import opens_trace
 from erpo_server import routes
 from erpo_server.chat import ChatPipeline
 from erpo_server.metrics import Metrics
-from erpo_server.settings import Settings
+from erpo_server.settings import read_settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class ErpoPlugin:
     required_tasks = ("generate",)
 
     def __init__(self) -> None:
-        self._settings = Settings()
+        self._settings = read_settings()
         self._app: FastAPI | None = None
 
     def attach_router(self, app: FastAPI) -> None:

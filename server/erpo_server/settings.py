@@ -2,8 +2,12 @@
 
 from typing import Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used; the message names its variable, the value and what would be right."""
 
 
 class Settings(BaseSettings):
@@ -25,3 +29,15 @@ class Settings(BaseSettings):
     keep_alive_seconds: float = Field(
         default=10.0, gt=0, description="A stream that is silent for so long gets a comment line, so that proxies keep it open."
     )
+
+
+def read_settings() -> Settings:
+    """The settings in the environment. Raises `SettingError`."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(str(part) for part in fault["loc"])
+        raise SettingError(f"ERPO_{name.upper()}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r})") from error
+    except SettingsError as error:
+        raise SettingError(f"{error}; a list is written as JSON, e.g. ERPO_DISABLE_RULES='[\"S8\"]'") from error

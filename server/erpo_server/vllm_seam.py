@@ -77,7 +77,8 @@ class VllmChatEngine:
             raise _client_error(error) from error
         if isinstance(response, ErrorResponse):
             fault = response.error
-            raise ApiError(fault.message, status=fault.code, param=fault.param)
+            code = "model_not_found" if fault.code == 404 else None
+            raise ApiError(fault.message, status=fault.code, param=fault.param, code=code)
         return response
 
 

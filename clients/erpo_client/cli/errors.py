@@ -12,5 +12,6 @@ def bad_input(*errors: type[Exception]) -> Iterator[None]:
     try:
         yield
     except errors as error:
-        typer.echo(f"error: {error}", err=True)
+        said = error.args[0] if isinstance(error, KeyError) else error  # a KeyError's text is the repr of its message
+        typer.echo(f"error: {said}", err=True)
         raise typer.Exit(2) from error

@@ -45,8 +45,6 @@ def serve(
     """Serve an aligned model through an OpenAI-compatible API."""
     import json
 
-    from pydantic import ValidationError
-
     from erpo_rules import RulebookError, load_rulebook
     from erpo_rules.adapter import AdapterError
     from erpo_server.embedded import EmbeddedModelError
@@ -54,14 +52,14 @@ def serve(
     from erpo_server.launch import serve as run
     from erpo_server.models import ModelError, aligned_model
     from erpo_server.once import CacheError
-    from erpo_server.settings import Settings
+    from erpo_server.settings import SettingError, read_settings
 
     given = {"ERPO_RULEBOOK": rulebook, "ERPO_REFUSAL_STYLE": refusal_style}
     if disable_rule:
         given["ERPO_DISABLE_RULES"] = json.dumps(disable_rule)
     os.environ.update({name: value for name, value in given.items() if value is not None})
-    with bad_input(RulebookError, KeyError, ValidationError, AdapterError, ModelError, EmbeddedModelError, CacheError):
-        settings = Settings()
+    with bad_input(SettingError, RulebookError, KeyError, AdapterError, ModelError, EmbeddedModelError, CacheError):
+        settings = read_settings()
         load_rulebook(settings.rulebook).without(*settings.disable_rules)
         folder = aligned_model(model, adapter)
         name = served_model_name or (SERVED_NAME if model is None else f"erpo-{Path(model).name.lower()}")
