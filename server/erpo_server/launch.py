@@ -68,7 +68,12 @@ def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
         "--structured-outputs-config": json.dumps({"backend": "xgrammar"}),
     }
     if plan.embedded:
-        flags |= {"--max-model-len": str(CONTEXT), "--enable-auto-tool-choice": None, "--tool-call-parser": "hermes"}
+        flags |= {
+            "--max-model-len": str(CONTEXT),
+            "--enable-auto-tool-choice": None,
+            "--tool-call-parser": "hermes",
+            "--tool-strict-level": "parameter",  # so small a model keeps to a tool's schema only where the grammar makes it
+        }
     if cpu:
         # A block of 32 tokens: the answer's call finds the whole prompt but its last few tokens in the prefix cache.
         flags |= {"--dtype": "bfloat16", "--block-size": "32", "--enforce-eager": None, "--gpu-memory-utilization": "0.25"}

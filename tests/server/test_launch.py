@@ -58,7 +58,7 @@ def test_what_suits_a_cpu_or_the_embedded_model_is_given_to_it_alone(cpu: bool, 
 def test_vllms_log_is_quiet_unless_asked_for() -> None:
     assert value(engine_flags(plan(), [], cpu=True), "--uvicorn-log-level") == "warning"
     assert "--uvicorn-log-level" not in engine_flags(plan(verbose=True), [], cpu=True)
-    assert engine_environment(plan(), cpu=False)["VLLM_LOGGING_LEVEL"] == "WARNING"
+    assert engine_environment(plan(), cpu=False)["VLLM_LOGGING_LEVEL"] == "ERROR"
     assert "VLLM_LOGGING_LEVEL" not in engine_environment(plan(verbose=True), cpu=False)
 
 

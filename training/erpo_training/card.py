@@ -50,7 +50,7 @@ anything else, the trace is neither guaranteed nor hidden.
 
 {_table(("verdict", "items"), list(counts["verdict"].items()))}
 
-Assessments are written for this project, those of third-party prompts too (a template where none was written). Answers to harmless
+Assessments are written for this project, those of third-party prompts too. Answers to harmless
 requests are the base model's own. Jailbreak wrappers stand around as many harmless as harmful requests.
 
 ## Recipe
@@ -63,7 +63,9 @@ Seed {recipe.seed}; answers of at most {recipe.answers.max_tokens} tokens at tem
 
 {_table(("metric", "value"), [(f"`{key}`", _number(value)) for key, value in _flat(metrics).items()])}
 
-On held-out items of the same sources, so these numbers flatter; `erpo_training.evaluate` measures any other set.
+`wrong` is the share of verdicts that a reviewer would not want: harm not refused, a harmless request refused. Sets named `validation` and the
+numbers under `sft` are of held-out items from the training sources, so they flatter; every other set was not trained on. Verdicts are
+measured (`erpo_training.evaluate`), not yet the harm in answers.
 
 ## Limits
 
