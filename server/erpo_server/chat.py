@@ -19,7 +19,7 @@ from typing import Any
 
 from erpo_rules import Rulebook, TraceError
 from erpo_rules.grammar import trace_grammar
-from erpo_rules.trace import parse_body
+from erpo_rules.trace import CLOSE, OPEN, parse_body
 from erpo_server.engine import ChatEngine
 from erpo_server.errors import ApiError
 from erpo_server.metrics import COMPLETE, INCOMPLETE, NO_VERDICT, Metrics
@@ -211,6 +211,8 @@ class ChatPipeline:
 
     def _answer_body(self, ask: Ask, reasoned: Reasoned | None, request_id: str) -> dict[str, Any]:
         body = {**ask.prompt, **ask.answer, "request_id": request_id}
+        # The model was taught to close a trace: left to itself, at a high temperature, it now and then closes one more in its answer.
+        body["bad_words"] = [*(ask.answer.get("bad_words") or ()), OPEN.strip(), CLOSE.strip()]
         if reasoned is not None:
             body["chat_template_kwargs"] = {"erpo_trace": reasoned.body}
         if ask.stream:

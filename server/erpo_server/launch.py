@@ -65,7 +65,8 @@ def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
         "--host": plan.host,
         "--port": str(plan.port),
         "--enable-per-request-metrics": None,
-        "--structured-outputs-config": json.dumps({"backend": "xgrammar"}),
+        # Free whitespace lets a small model write blank lines into a JSON object until its limit.
+        "--structured-outputs-config": json.dumps({"backend": "xgrammar", "disable_any_whitespace": True}),
     }
     if plan.embedded:
         flags |= {
