@@ -239,7 +239,12 @@ def _check_answer(answer: Mapping[str, Any]) -> None:
         value = answer.get(name, 0)
         if not isinstance(value, int | float) or isinstance(value, bool) or not abs(value) < math.inf:
             raise ApiError(f"{name} is {value!r}; send a number", param=name)
-    for name, kind in (("stream", bool), ("stream_options", dict), ("response_format", dict)):
+    for name, kind, called in (
+        ("stream", bool, "boolean"),
+        ("stream_options", dict, "object"),
+        ("response_format", dict, "object"),
+        ("bad_words", list, "array"),
+    ):
         value = answer.get(name, kind())
         if not isinstance(value, kind):
-            raise ApiError(f"{name} is {value!r}; send a JSON {'boolean' if kind is bool else 'object'}", param=name)
+            raise ApiError(f"{name} is {value!r}; send a JSON {called}", param=name)

@@ -359,7 +359,8 @@ def test_the_clients_sampling_does_not_reach_the_trace() -> None:
     plain.chunks(tools=tools)
     assert b.engine.trace_bodies == plain.engine.trace_bodies
     assert {(body["temperature"], body["repetition_penalty"]) for body in b.engine.trace_bodies} == {(0.0, 1.0)}
-    assert all(body.items() >= settings.items() and body["tool_choice"] == "required" for body in b.engine.answer_bodies)
+    delimited = {**settings, "bad_words": ["Rules", "<think>", "</think>"]}
+    assert all(body.items() >= delimited.items() and body["tool_choice"] == "required" for body in b.engine.answer_bodies)
 
 
 def test_the_answers_settings_are_checked_before_the_trace_is_decoded() -> None:
