@@ -18,6 +18,7 @@ END = "<|im_end|>"
 SPECIAL = (END, "<|im_start|>", "</tool_call>")
 
 VALUES: dict[str, Any] = {
+    "bad_words": ["x"],
     "messages": MESSAGES,
     "tools": [{"type": "function", "function": {"name": "f"}}],
     "max_tokens": 5,
