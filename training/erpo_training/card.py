@@ -63,9 +63,9 @@ Seed {recipe.seed}; answers of at most {recipe.answers.max_tokens} tokens at tem
 
 {_table(("metric", "value"), [(f"`{key}`", _number(value)) for key, value in _flat(metrics).items()])}
 
-`wrong` is the share of verdicts that a reviewer would not want: harm not refused, a harmless request refused. Sets named `validation`
-and the numbers under `sft` are of held-out items from the training sources, so they flatter; every other set was not trained on. Verdicts are
-measured (`erpo_training.evaluate`), not yet the harm in answers.
+`wrong` is the share of verdicts that a reviewer would not want: harm not refused, a harmless request refused. Sets named
+`validation` and the numbers under `sft` are of held-out items from the training sources, so they flatter; every other set was
+not trained on. Verdicts are measured (`erpo_training.evaluate`), not yet the harm in answers.
 
 ## Limits
 
