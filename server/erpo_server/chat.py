@@ -10,21 +10,21 @@ Knows the engine by its protocol alone.
 
 import json
 import logging
-import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from erpo_rules import Rulebook, TraceError
+from erpo_rules import Rulebook
 from erpo_rules.grammar import trace_grammar
-from erpo_rules.trace import CLOSE, OPEN, parse_body
+from erpo_rules.trace import CLOSE, OPEN
 from erpo_server.engine import ChatEngine
 from erpo_server.errors import ApiError
-from erpo_server.metrics import COMPLETE, INCOMPLETE, NO_VERDICT, Metrics
+from erpo_server.metrics import Metrics
 from erpo_server.policy import Ask
 from erpo_server.response import Reasoned, erpo_block, reasoning_fields, refusal_fields, refuses, usage
+from erpo_server.watch import Watch
 
 MAX_TRACE_TOKENS = 700
 """Bound of one trace: 160 characters of any script, one token a byte at worst, and the fixed words."""
@@ -89,7 +89,7 @@ class ChatPipeline:
                 raise
         return self._events(ask, watch, chunks)
 
-    async def _events(self, ask: Ask, watch: "_Watch", chunks: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    async def _events(self, ask: Ask, watch: Watch, chunks: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
         with watch:
             try:
                 text, finish, measured = "", None, None
@@ -131,7 +131,7 @@ class ChatPipeline:
             yield "data: [DONE]\n\n"
 
     async def _answer_events(
-        self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch", chunks: AsyncGenerator[str, None]
+        self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: Watch, chunks: AsyncGenerator[str, None]
     ) -> AsyncGenerator[str, None]:
         """The answer's chunks; most pass through as they are."""
         waiting = set(range(ask.choices))
@@ -160,7 +160,7 @@ class ChatPipeline:
                     choice["erpo"] = erpo_block(reasoned, self.rulebook, shown=ask.show_reasoning)
             yield f"data: {_dump(chunk)}\n\n"
 
-    def _refusal_events(self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: "_Watch") -> list[str]:
+    def _refusal_events(self, ask: Ask, reasoned: Reasoned, head: dict[str, Any], watch: Watch) -> list[str]:
         refusal = refusal_fields(self.rulebook.refusal(reasoned.trace.citations), structured=ask.structured)
         block = erpo_block(reasoned, self.rulebook, shown=ask.show_reasoning, total_ms=watch.elapsed_ms())
         events = [
@@ -219,73 +219,8 @@ class ChatPipeline:
             body["stream_options"] = {**(ask.answer.get("stream_options") or {}), "include_usage": True}
         return body
 
-    def _watched(self, request_id: str) -> "_Watch":
-        return _Watch(self.metrics, self.rulebook, request_id)
-
-
-class _Watch:
-    """Times one request and counts it exactly once, however it ends."""
-
-    def __init__(self, metrics: Metrics, rulebook: Rulebook, request_id: str) -> None:
-        self.request_id = request_id
-        self._metrics, self._rulebook = metrics, rulebook
-        self._started = time.perf_counter()
-        self._verdict = NO_VERDICT
-        self._answering = False
-
-    def elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._started) * 1000
-
-    def verdict(self, text: str, finish: str | None, counted: dict[str, Any], measured: dict[str, Any] | None) -> Reasoned:
-        """The trace in the engine's output, or an `ApiError`: without a complete trace there is no answer."""
-        try:
-            trace = parse_body(text)
-        except TraceError as error:
-            if finish == "length":
-                raise ApiError(
-                    "the messages leave no room for the reasoning trace in the model's context; shorten them",
-                    param="messages",
-                    code="context_length_exceeded",
-                ) from error
-            raise ApiError(f"the model's reasoning trace is malformed: {error}", status=500) from error
-        if not self._rulebook.admits(trace):
-            raise ApiError("the model's reasoning trace cites what the rulebook does not admit", status=500)
-        measured = measured or {}
-        reasoned = Reasoned(
-            trace=trace,
-            decoded=text,
-            prompt_tokens=int(counted.get("prompt_tokens", 0)),
-            tokens=int(counted.get("completion_tokens", 0)),
-            verdict_ms=self.elapsed_ms(),
-            queue_ms=measured.get("queue_time_ms"),
-            first_token_ms=measured.get("time_to_first_token_ms"),
-        )
-        self._verdict = trace.verdict.value
-        self._metrics.time_to_verdict.observe(reasoned.verdict_ms / 1000)
-        self._metrics.reasoning.observe((reasoned.verdict_ms - (reasoned.queue_ms or 0.0)) / 1000)
-        self._metrics.reasoning_tokens.observe(reasoned.tokens)
-        for citation in trace.citations:
-            self._metrics.citations.labels(citation.rule_id).inc()
-        return reasoned
-
-    def first_answer_token(self, measured: dict[str, Any] | None = None) -> None:
-        """The first token of the answer is out; a response that came whole says in `measured` when that was."""
-        if self._answering:
-            return
-        self._answering = True
-        waited = self.elapsed_ms()
-        if measured and measured.get("time_to_first_token_ms") is not None and measured.get("generation_time_ms") is not None:
-            waited -= measured["generation_time_ms"]
-        self._metrics.time_to_first_answer_token.observe(waited / 1000)
-
-    def __enter__(self) -> "_Watch":
-        self._metrics.in_flight.inc()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._metrics.in_flight.dec()
-        self._metrics.duration.observe(self.elapsed_ms() / 1000)
-        self._metrics.requests.labels(self._verdict, INCOMPLETE if self._verdict == NO_VERDICT else COMPLETE).inc()
+    def _watched(self, request_id: str) -> Watch:
+        return Watch(self.metrics, self.rulebook, request_id)
 
 
 def new_request_id() -> str:
