@@ -7,6 +7,8 @@ FROM ${BASE}
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ENV PATH=/opt/erpo/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 ERPO_CACHE=/opt/erpo/models
 
+# vLLM's CPU build loads libnuma.
+RUN apt-get update && apt-get install -y --no-install-recommends libnuma1 && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv /opt/erpo
 COPY requirements/cpu.lock /tmp/cpu.lock
 RUN pip install --no-deps ${TORCH_INDEX:+--extra-index-url $TORCH_INDEX --retries 2} $(grep '^torch==' /tmp/cpu.lock) \

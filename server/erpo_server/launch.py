@@ -3,6 +3,7 @@
 Owns the flags and environment that our defaults add to vLLM's; any flag that the operator gives wins.
 """
 
+import ctypes
 import json
 import os
 import sys
@@ -55,6 +56,22 @@ def on_cpu() -> bool:
     except PackageNotFoundError:
         return False
     return True
+
+
+class EngineError(RuntimeError):
+    """vLLM cannot run on this machine; the message says what it lacks."""
+
+
+def check_engine() -> None:
+    """Raise `EngineError` when a library that vLLM's CPU build loads is missing: it would say so only in the middle of a traceback."""
+    if not on_cpu():
+        return
+    try:
+        ctypes.CDLL("libnuma.so.1")
+    except OSError as error:
+        raise EngineError(
+            f"vLLM's CPU build needs libnuma ({error}); install it, on Debian and Ubuntu: apt-get install libnuma1"
+        ) from error
 
 
 def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:

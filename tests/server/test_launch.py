@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from erpo_server.launch import CONTEXT, Plan, engine_environment, engine_flags
+from erpo_server.launch import CONTEXT, EngineError, Plan, check_engine, engine_environment, engine_flags
 
 
 def plan(**given: Any) -> Plan:
@@ -98,3 +98,13 @@ def test_a_small_machine_gives_vllm_all_its_cores(monkeypatch: pytest.MonkeyPatc
 )
 def test_the_url_is_one_that_a_client_here_can_open(host: str, url: str) -> None:
     assert plan(host=host).url == url
+
+
+def test_a_missing_library_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise OSError(f"{name}: cannot open shared object file")
+
+    monkeypatch.setattr("erpo_server.launch.on_cpu", lambda: True)
+    monkeypatch.setattr("ctypes.CDLL", absent)
+    with pytest.raises(EngineError, match="apt-get install libnuma1"):
+        check_engine()

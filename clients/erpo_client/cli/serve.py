@@ -48,7 +48,7 @@ def serve(
     from erpo_rules import RulebookError, load_rulebook
     from erpo_rules.adapter import AdapterError
     from erpo_server.embedded import EmbeddedModelError
-    from erpo_server.launch import SERVED_NAME, Plan
+    from erpo_server.launch import SERVED_NAME, EngineError, Plan, check_engine
     from erpo_server.launch import serve as run
     from erpo_server.models import ModelError, aligned_model
     from erpo_server.once import CacheError
@@ -58,7 +58,8 @@ def serve(
     if disable_rule:
         given["ERPO_DISABLE_RULES"] = json.dumps(disable_rule)
     os.environ.update({name: value for name, value in given.items() if value is not None})
-    with bad_input(SettingError, RulebookError, KeyError, AdapterError, ModelError, EmbeddedModelError, CacheError):
+    with bad_input(EngineError, SettingError, RulebookError, KeyError, AdapterError, ModelError, EmbeddedModelError, CacheError):
+        check_engine()
         settings = read_settings()
         load_rulebook(settings.rulebook).without(*settings.disable_rules)
         folder = aligned_model(model, adapter)
