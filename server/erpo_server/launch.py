@@ -69,9 +69,7 @@ def check_engine() -> None:
     try:
         ctypes.CDLL("libnuma.so.1")
     except OSError as error:
-        raise EngineError(
-            f"vLLM's CPU build needs libnuma ({error}); install it, on Debian and Ubuntu: apt-get install libnuma1"
-        ) from error
+        raise EngineError(f"vLLM's CPU build needs libnuma ({error}); on Debian and Ubuntu: apt-get install libnuma1") from error
 
 
 def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
