@@ -1,4 +1,4 @@
-# ERPO Server on a CPU: serves the embedded aligned model with no network and no volume.
+# ERPO Server on a CPU: serves the embedded aligned model, prepared when the image is built.
 #   docker build -t erpo-server . && docker run -p 8000:8000 erpo-server
 ARG BASE=python:3.11-slim
 FROM ${BASE}

@@ -39,7 +39,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	{ [ -x $(BIN)/pip ] || "$(PYTHON)" -m venv .venv; } && \
 	echo "Installing PyTorch (CPU)" && \
 	$(PIP) $(addprefix --extra-index-url ,$(TORCH_INDEX)) --retries 2 $$(grep '^torch==' $(LOCK)) $(QUIETLY) && \
-	echo "Installing $$(grep -c == $(LOCK)) packages from $(LOCK), vLLM and TRL among them (about 3 minutes)" && \
+	echo "Installing $$(grep -c == $(LOCK)) packages from $(LOCK), vLLM and TRL among them (minutes)" && \
 	$(PIP) -r $(LOCK) $(QUIETLY) && \
 	echo "Installing ERPO Server" && \
 	$(PIP) --no-build-isolation -e . $(QUIETLY) && \

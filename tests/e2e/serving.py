@@ -12,6 +12,9 @@ from pathlib import Path
 
 import psutil
 
+MARKS = ("Assessment: ", "Rules: none", "Rules: [S", "Verdict: ", "think>")
+"""What a trace is known by: none of it may stand in an output that hides the trace."""
+
 HEALTHY_WITHIN = 300.0
 """Seconds; the first start on a fresh machine also downloads and converts the model."""
 

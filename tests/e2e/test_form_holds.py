@@ -11,13 +11,12 @@ import pytest
 from erpo_rules import Rulebook, load_rulebook
 from erpo_rules.trace import parse_body
 from erpo_training.items import Item, load_corpus
-from tests.e2e.serving import Server
+from tests.e2e.serving import MARKS, Server
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 PROMPTS = 200
 AT_ONCE = 16
-MARKS = ("Assessment: ", "Rules: none", "Rules: [S", "Verdict: ", "think>")
 FORM = {
     "type": "json_schema",
     "json_schema": {

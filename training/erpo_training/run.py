@@ -186,9 +186,3 @@ def write_whole(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     os.replace(partial, path)
-
-
-def read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run that has ended."""
-    record: dict[str, Any] = json.loads(RunFolder(folder).record.read_text(encoding="utf-8"))
-    return record

@@ -46,9 +46,8 @@ def train_sft(recipe: Recipe, base: Path, train: tuple[Row, ...], validation: tu
         torch.set_num_threads(sft.threads or len(os.sched_getaffinity(0)))
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    # Measured on two cores (tokens/s, LoRA on every layer, batch 8): float32 weights under bf16 autocast with eager attention 658, with
-    # sdpa 524; bf16 weights with sdpa 460; float32 products 150. Batches of 16 are slower than batches of 8. Eager attention's memory grows
-    # with the square of the longest sequence: about 7 GB at 8 x 512 tokens.
+    # On two cores float32 weights under bf16 autocast with eager attention were the fastest of what was tried, then the same with sdpa,
+    # then bf16 weights; float32 products were several times slower.
     model = AutoModelForCausalLM.from_pretrained(
         base, dtype=torch.float32 if on_cpu else torch.bfloat16, attn_implementation="eager" if on_cpu else "sdpa"
     )

@@ -6,7 +6,6 @@ whose label fits no rule is skipped and counted. Knows the rows' form, not how m
 
 import json
 import re
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -294,8 +293,3 @@ def _item(source: Source, item_id: str, prompt: str, kind: Kind, rule: str | Non
         assessment=assessment,
         source=source.name,
     )
-
-
-def counted(items: tuple[Item, ...]) -> dict[str, int]:
-    """How many items each source gave."""
-    return dict(Counter(item.source for item in items))
