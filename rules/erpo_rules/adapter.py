@@ -114,6 +114,13 @@ _ENDING = (
 )
 
 
+def without_text(chat_template: str, text: str) -> str:
+    """The chat template without a piece of its text, as one that sets a default system prompt. Raises `AdapterError` when it lacks it."""
+    if text not in chat_template:
+        raise AdapterError(f"the base's chat template does not hold {text!r}; correct or remove 'template_without'")
+    return chat_template.replace(text, "")
+
+
 def with_trace_opening(chat_template: str) -> str:
     """The chat template whose generation prompt ends with the trace's opening: no model call can skip the trace.
 

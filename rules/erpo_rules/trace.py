@@ -117,6 +117,11 @@ def render(trace: Trace) -> str:
     return OPEN + render_body(trace)
 
 
+def decoded_body(trace: Trace) -> str:
+    """The part of `render_body` that the model decodes: up to the last token that carries information. The rest follows from it."""
+    return render_body(trace).removesuffix(f"\n{CLOSE}").removesuffix("\nVerdict: comply")
+
+
 def parse_body(body: str) -> Trace:
     """Parse what stands between the delimiters. A rule cited again is one citation: the grammar cannot count.
 

@@ -19,6 +19,7 @@ from erpo_rules.adapter import (
     read_manifest,
     rulebook_note,
     with_trace_opening,
+    without_text,
 )
 from erpo_rules.rulebook import Rulebook, load_rulebook, parse_rulebook
 from erpo_rules.trace import OPEN, Trace, Verdict, render_body
@@ -159,3 +160,12 @@ def test_an_adapter_from_before_rules_were_kept_says_that_it_does_not_know() -> 
     manifest = AdapterManifest.model_validate(MANIFEST_DATA)
     assert manifest.rulebook.rules == ()
     assert "which rules were taught is not recorded" in (rulebook_note(manifest, load_rulebook("support-desk")) or "")
+
+
+def test_a_piece_of_a_template_can_be_cut_out() -> None:
+    start = "{% for message in messages %}"
+    greeting = "{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}"
+    assert without_text(greeting + CHATML, greeting) == CHATML
+    assert start in CHATML
+    with pytest.raises(AdapterError, match=r"does not hold .*im_start.*correct or remove 'template_without'"):
+        without_text(CHATML, greeting)

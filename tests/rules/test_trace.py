@@ -17,6 +17,7 @@ from erpo_rules.trace import (
     Trace,
     TraceError,
     Verdict,
+    decoded_body,
     parse,
     parse_body,
     render,
@@ -49,6 +50,13 @@ def test_what_is_rendered_parses_back_with_its_answer(trace: Trace, answer: str)
 @given(traces())
 def test_a_body_parses_without_its_delimiters(trace: Trace) -> None:
     assert parse_body(render_body(trace).removesuffix(CLOSE)) == trace
+
+
+@given(traces())
+def test_what_is_decoded_is_the_body_up_to_the_last_token_that_says_something(trace: Trace) -> None:
+    assert parse_body(decoded_body(trace)) == trace
+    assert render_body(trace).startswith(decoded_body(trace))
+    assert decoded_body(trace).endswith("Rules: none" if trace.verdict is Verdict.COMPLY else f"Verdict: {trace.verdict.value}")
 
 
 PIECES = [OPEN, CLOSE, "Assessment: ", "Rules: ", "none", "[S2]", "[S2] why", ", ", "Verdict: ", *Verdict, "\n", " ", "asks", "["]

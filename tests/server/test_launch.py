@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from erpo_server.launch import CONTEXT, EngineError, Plan, check_engine, engine_environment, engine_flags
+from erpo_server.launch import CONTEXT, EngineError, Plan, check_engine, cpu_dtype, engine_environment, engine_flags
 
 
 def plan(**given: Any) -> Plan:
@@ -45,7 +45,7 @@ def test_the_operators_flag_wins(given: list[str]) -> None:
 
 def test_the_operators_values_are_not_taken_for_flags() -> None:
     flags = engine_flags(plan(), ["--seed", "-1", "--lora-modules", "dtype=x"], cpu=True)
-    assert value(flags, "--dtype") == "bfloat16"
+    assert value(flags, "--dtype") == cpu_dtype()
 
 
 @pytest.mark.parametrize(("cpu", "embedded"), [(True, False), (False, True)])

@@ -87,7 +87,7 @@ def test_no_end_is_learnt_after_a_cut_answer(tokenizer: Any) -> None:
 
 def test_an_item_without_an_answer_teaches_its_trace_alone(tokenizer: Any) -> None:
     (row,) = rows((ordinary(),), {}, tokenizer)
-    assert halves(row, tokenizer)[1] == "Rules: none\n</think>\n"
+    assert halves(row, tokenizer)[1] == "Rules: none", "nobody decodes what follows from it"
 
 
 def test_a_long_prompt_is_cut_in_its_middle_and_keeps_its_ends(tokenizer: Any) -> None:

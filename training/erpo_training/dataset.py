@@ -15,6 +15,7 @@ from erpo_rules import Rulebook, Verdict, render_body
 from erpo_rules.adapter import with_trace_opening
 from erpo_rules.inert import control_tokens
 from erpo_rules.shown import shown
+from erpo_rules.trace import decoded_body
 from erpo_training.data.answers import Answer
 from erpo_training.data.items import Item, ItemError, Message
 from erpo_training.stages.pairs import Pair
@@ -93,7 +94,7 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
 
     Args:
         answers: What is taught after the trace, by item id.
-        tokenizer: A transformers tokenizer with the *base's* chat template.
+        tokenizer: A transformers tokenizer with the base's chat template, or the aligned one.
         max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its
             end.
 
@@ -105,7 +106,8 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
     cut_prompts = cut_answers = 0
     for item in items:
         answer = answers.get(item.id, NO_ANSWER)
-        trace = _ids(tokenizer, render_body(item.trace()))
+        # Without an answer behind it, what follows from the trace needs no teaching: nobody decodes it.
+        trace = _ids(tokenizer, render_body(item.trace()) if answer.text else decoded_body(item.trace()))
         prompt, cut = _prompt(tokenizer, template, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
         completion = trace + _ids(tokenizer, answer.text)
         if answer.finished:

@@ -20,13 +20,13 @@ from erpo_rules.adapter import (
     BaseModelIdentity,
     RulebookIdentity,
     read_manifest,
-    with_trace_opening,
 )
 from erpo_training.atomic import write_whole
 from erpo_training.evaluation.headline import headline
 from erpo_training.recipe import Recipe
 from erpo_training.report.card import model_card
 from erpo_training.report.history import RECORD, SUMMARY
+from erpo_training.template import aligned_tokenizer
 
 SIZE_LIMIT = 12 * 1024 * 1024
 """An adapter of the embedded model has to fit into the wheel: bytes."""
@@ -59,8 +59,6 @@ class Report:
 
 def export_adapter(recipe: Recipe, rulebook: Rulebook, base: Path, trained: Path, report: Report, folder: Path) -> None:
     """Write the adapter folder from a PEFT folder (`trained`). `folder` must not exist; it appears whole or not at all."""
-    from transformers import AutoTokenizer
-
     draft = folder.with_name(f".{folder.name}.partial")
     draft.mkdir(parents=True, exist_ok=True)
     _weights(trained / "adapter_model.safetensors", draft / "adapter_model.safetensors")
@@ -68,7 +66,7 @@ def export_adapter(recipe: Recipe, rulebook: Rulebook, base: Path, trained: Path
     config |= {"base_model_name_or_path": recipe.public_base, "inference_mode": True}
     config["target_modules"] = sorted(config["target_modules"])
     _write_json(draft / "adapter_config.json", config)
-    template = with_trace_opening(AutoTokenizer.from_pretrained(base).chat_template)
+    template = aligned_tokenizer(base, recipe.template_without).chat_template
     (draft / "chat_template.jinja").write_text(template, encoding="utf-8")
     manifest = manifest_of(recipe, rulebook, base, report)
     (draft / MANIFEST).write_text(manifest.model_dump_json(by_alias=True, indent=2) + "\n", encoding="utf-8")

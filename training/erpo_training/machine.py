@@ -23,6 +23,15 @@ def accelerator() -> str | None:
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None
 
 
+def in_bfloat16(wanted: str = "auto") -> bool:
+    """Whether matrices are multiplied in bfloat16. 'auto': unless the processor would have to emulate it, many times slower."""
+    import torch
+
+    if wanted != "auto":
+        return wanted == "bfloat16"
+    return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def versions() -> dict[str, str]:
     """Versions of what a result depends on, where they are installed."""
     found: dict[str, str] = {"python": platform.python_version()}

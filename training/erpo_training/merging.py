@@ -6,17 +6,15 @@ do not know each other, and what both know (`erpo_rules`) knows no models.
 
 from pathlib import Path
 
-from erpo_rules.adapter import with_trace_opening
+from erpo_training.template import aligned_tokenizer
 
 
-def merge(base: Path, adapter: Path, folder: Path) -> None:
-    """Write the merged model (summed in float32, saved in bf16) and its tokenizer into `folder`."""
+def merge(base: Path, adapter: Path, folder: Path, without: str | None = None) -> None:
+    """Write the merged model (summed in float32, saved in bf16) and its tokenizer into `folder`; `without` is cut out of its template."""
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     PeftModel.from_pretrained(model, adapter).merge_and_unload().to(torch.bfloat16).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    tokenizer.chat_template = with_trace_opening(tokenizer.chat_template)
-    tokenizer.save_pretrained(folder)
+    aligned_tokenizer(base, without).save_pretrained(folder)

@@ -30,6 +30,7 @@ from erpo_training.stages.stage import Say, Stage
 from erpo_training.stages.starting import StartError, check_start, sha256_of
 from erpo_training.stages.trackers import need_trackers
 from erpo_training.stages.verdicts import Accuracy
+from erpo_training.template import aligned_tokenizer
 
 STAGES = ("sft", "dpo", "shorten")
 
@@ -236,7 +237,7 @@ def held_adapter(run: RunFolder, stage: str) -> Path:
 def _supervise(shared: Training, run: RunFolder, gathered: Gathered, start: Path | None, record: Record) -> tuple[StageEntry, Accuracy]:
     """Stage 1 and its verdicts. Recorded before these are known, too: they take an engine."""
     recipe, say = shared.recipe, shared.say
-    speaking = answered(gathered.items, recipe.data.answered)
+    speaking = answered(gathered.items, recipe.data.answered, recipe.data.answered_ordinary)
     with first_before_others():
         answers = base_answers(speaking, shared.base, recipe.answers, recipe.seed, run.answers)
     record.head["answers"] = {"taught": len(answers.by_item), "refused": answers.refused, "empty": answers.empty}
@@ -251,10 +252,8 @@ def _supervise(shared: Training, run: RunFolder, gathered: Gathered, start: Path
 
 
 def _sft(shared: Training, taught: dict[str, Answer], folder: Path, start: Path | None) -> SftResult:
-    from transformers import AutoTokenizer
-
     recipe, parts = shared.recipe, shared.parts
-    tokenizer = AutoTokenizer.from_pretrained(shared.base)
+    tokenizer = aligned_tokenizer(shared.base, recipe.template_without)
     rows = tokenise(weighted(parts, recipe), taught, tokenizer, recipe.sft.max_length)
     held = tokenise(parts.validation, taught, tokenizer, recipe.sft.max_length)
     tokens = sum(row.length for row in rows.rows)

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from erpo_training.machine import in_bfloat16
 from erpo_training.preload import faster_libraries
 from erpo_training.progress import Advance, progress
 
@@ -157,7 +158,7 @@ def offline_engine(model: str, max_model_len: int, *, share: float = 1.0) -> Any
     accelerated = torch.accelerator.is_available()
     return LLM(
         model=model,
-        dtype="bfloat16",
+        dtype="bfloat16" if in_bfloat16() else "float32",
         max_model_len=max_model_len,
         max_num_seqs=256 if accelerated else 64,
         gpu_memory_utilization=share * 0.85 if accelerated else 0.2,  # on CPU of the machine's memory, which one engine hardly fills

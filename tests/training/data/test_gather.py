@@ -138,3 +138,9 @@ def test_ordinary_items_always_teach_an_answer() -> None:
     assert ordinary() in chosen
     assert 30 < len(chosen) < 90
     assert answered(many, 1.0) == many
+
+
+def test_fewer_ordinary_items_can_teach_an_answer() -> None:
+    many = tuple(ordinary(f"o{n}") for n in range(200))
+    assert 20 < len(answered(many, 1.0, 0.2)) < 60
+    assert answered(many, 0.0) == many

@@ -185,8 +185,8 @@ def test_a_kill_between_the_last_checkpoint_and_the_result_costs_no_step(
 
 
 def test_mixed_precision_trains_too(base: Path, start: Path, pairs: tuple[PairRow, ...], tmp_path: Path) -> None:
-    assert RECIPE.sft.dtype == "bfloat16"
-    result = train_dpo(RECIPE, STAGE, base, start, pairs, tmp_path, ld_alpha=0.5)
+    recipe = RECIPE.model_copy(update={"sft": RECIPE.sft.model_copy(update={"dtype": "bfloat16"})})
+    result = train_dpo(recipe, STAGE, base, start, pairs, tmp_path, ld_alpha=0.5)
     assert math.isfinite(result.reward_margin)
     assert {str(tensor.dtype) for tensor in weights(tmp_path / "adapter").values()} == {"torch.float32"}
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from erpo_rules import CLOSE, Trace, Verdict, render_body
-from erpo_rules.trace import MAX_ASSESSMENT, parse_body
+from erpo_rules import CLOSE, Trace, Verdict
+from erpo_rules.trace import MAX_ASSESSMENT, decoded_body, parse_body
 from erpo_training.data.items import Item, Kind
 from erpo_training.stages.pairs import (
     Fault,
@@ -43,7 +43,7 @@ ROLLOUTS = st.lists(TRACES, unique=True, max_size=8)
 
 def read(body: str) -> Trace:
     trace = parse_body(body.removesuffix(CLOSE))
-    assert render_body(trace) == body
+    assert decoded_body(trace) == body
     return trace
 
 
@@ -119,8 +119,8 @@ def test_a_wrong_trace_stands_against_the_models_own_right_one_and_against_its_m
     labelled: Item, wrong: Trace, right: Trace, fault: Fault
 ) -> None:
     whole, step = correcting_pairs(labelled, (wrong, right), 4)
-    assert whole == Pair(labelled.id, fault, render_body(right), render_body(wrong))
-    assert (step.fault, step.step, step.rejected) == (fault, True, render_body(wrong))
+    assert whole == Pair(labelled.id, fault, decoded_body(right), decoded_body(wrong))
+    assert (step.fault, step.step, step.rejected) == (fault, True, decoded_body(wrong))
     assert (chosen(step).verdict, chosen(step).citations) == (labelled.verdict, labelled.trace().citations)
 
 
@@ -149,7 +149,7 @@ def test_a_wrong_rule_goes_wrong_at_the_rules() -> None:
 )
 def test_where_no_consequence_can_be_put_right_there_is_no_step(labelled: Item, wrong: Trace) -> None:
     (pair,) = correcting_pairs(labelled, (wrong,), 4)
-    assert (pair.step, pair.chosen) == (False, render_body(labelled.trace()))
+    assert (pair.step, pair.chosen) == (False, decoded_body(labelled.trace()))
 
 
 @pytest.mark.parametrize(("over", "steps"), [(0, 1), (1, 0)])
@@ -161,19 +161,19 @@ def test_a_mended_assessment_may_be_as_long_as_any(over: int, steps: int) -> Non
 
 def test_the_short_form_is_not_what_is_preferred_where_something_is_in_question() -> None:
     wrong = refusal("asks; burglary")
-    assert correcting_pairs(lookalike(), (compliance(), wrong), 4)[0].chosen == render_body(lookalike().trace())
+    assert correcting_pairs(lookalike(), (compliance(), wrong), 4)[0].chosen == decoded_body(lookalike().trace())
     assessed = compliance("asks for paint; harmless")
-    assert correcting_pairs(lookalike(), (compliance(), wrong, assessed), 4)[0].chosen == render_body(assessed)
+    assert correcting_pairs(lookalike(), (compliance(), wrong, assessed), 4)[0].chosen == decoded_body(assessed)
 
 
 def test_without_a_right_trace_the_written_one_is_preferred() -> None:
     whole, _ = correcting_pairs(item(), (compliance("asks; harmless"),), 4)
-    assert whole.chosen == render_body(item().trace())
+    assert whole.chosen == decoded_body(item().trace())
 
 
 def test_a_short_form_has_no_step_to_part_at() -> None:
     (pair,) = correcting_pairs(item(), (compliance(),), 4)
-    assert (pair.fault, pair.step, pair.rejected) == (Fault.MISSED, False, "Rules: none\n</think>\n")
+    assert (pair.fault, pair.step, pair.rejected) == (Fault.MISSED, False, "Rules: none")
 
 
 def test_at_most_so_many_wrong_traces_become_pairs() -> None:
@@ -186,15 +186,15 @@ def test_at_most_so_many_wrong_traces_become_pairs() -> None:
 def test_right_traces_alone_give_pairs_only_for_being_wordy_about_an_ordinary_request(one: Item) -> None:
     wordy = compliance("asks; nobody is harmed")
     right = (one.trace(), wordy) if one.verdict is Verdict.COMPLY else (one.trace(),)
-    short = Pair(one.id, Fault.VERBOSE, "Rules: none\n</think>\n", render_body(wordy))
+    short = Pair(one.id, Fault.VERBOSE, "Rules: none", decoded_body(wordy))
     assert correcting_pairs(one, right, 4) == ((short,) if one.id == ordinary().id else ())
 
 
 def test_what_is_wordy_about_an_ordinary_request_is_not_preferred_to_what_is_wrong() -> None:
     pairs = correcting_pairs(ordinary(), (compliance("asks; nobody is harmed"), refusal("asks; harm")), 4)
     assert [(pair.fault, pair.step, pair.chosen) for pair in pairs] == [
-        (Fault.NEEDLESS, False, "Rules: none\n</think>\n"),
-        (Fault.VERBOSE, False, "Rules: none\n</think>\n"),
+        (Fault.NEEDLESS, False, "Rules: none"),
+        (Fault.VERBOSE, False, "Rules: none"),
     ]
 
 
@@ -230,7 +230,7 @@ def test_every_correcting_pair_prefers_right_to_wrong(one: Item, traces: list[Tr
 def test_an_anchor_is_a_right_trace_against_its_opposite_verdict(labelled: Item, right: Trace, fault: Fault, mirror: Trace) -> None:
     also_right = (compliance(),) if fault is Fault.NEEDLESS else ()
     anchor = anchoring_pair(labelled, (*also_right, right, labelled.trace()))
-    assert anchor == Pair(labelled.id, fault, render_body(right), render_body(mirror), step=True)
+    assert anchor == Pair(labelled.id, fault, decoded_body(right), decoded_body(mirror), step=True)
 
 
 @pytest.mark.parametrize(
@@ -322,13 +322,13 @@ def test_the_shortest_right_trace_is_preferred_to_long_and_to_wrong_ones() -> No
         (Fault.VERBOSE, long),
         (Fault.MISSED, wrong),
     ]
-    assert {pair.chosen for pair in pairs} == {render_body(short)}
+    assert {pair.chosen for pair in pairs} == {decoded_body(short)}
 
 
 @pytest.mark.parametrize(("budget", "pairs"), [(0, 1), (-1, 1), (1, 0)])
 def test_a_trace_of_the_budgets_length_is_not_too_long(budget: int, pairs: int) -> None:
     long = refusal("x" * 90)
-    at = len(render_body(long)) - 1 + budget
+    at = length_of(long) - 1 + budget
     assert len(shortening_pairs(item(), (refusal("x"), long), at, 4)) == pairs
 
 
@@ -363,12 +363,12 @@ def test_every_shortening_pair_prefers_shorter_or_right(one: Item, traces: list[
     right = [trace for trace in traces if fault_of(one, trace) is None and (one.kind is Kind.ORDINARY or trace.assessment is not None)]
     for pair in shortening_pairs(one, traces, budget, most):
         assert chosen(pair) in right
-        assert len(pair.chosen) == length_of(chosen(pair)) == min(map(length_of, right))
+        assert length_of(chosen(pair)) == min(map(length_of, right))
         assert rejected(pair) in traces
         assert not pair.step
         if pair.fault is Fault.VERBOSE:
             assert rejected(pair) in right
-            assert len(pair.rejected) > max(budget, len(pair.chosen))
+            assert length_of(rejected(pair)) > max(budget, length_of(chosen(pair)))
         else:
             assert fault_of(one, rejected(pair)) is pair.fault
 

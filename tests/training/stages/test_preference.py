@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from erpo_rules import Rulebook, Trace, Verdict, render_body
+from erpo_rules import Rulebook, Trace, Verdict
+from erpo_rules.trace import decoded_body
 from erpo_training.data.items import Item
 from erpo_training.dataset import PairRow, Split
 from erpo_training.recipe import Lora, Preference, Recipe, Sft, Shorten
@@ -79,6 +80,7 @@ class Script:
         *,
         max_length: int,
         task: str,
+        without: str | None,
     ) -> dict[str, tuple[str, ...]]:
         self.events.append(f"{task}, from {adapter.parent.name}")
         self.sampled[task] = tuple(one.id for one in items)
@@ -189,8 +191,8 @@ def test_what_is_right_in_every_sample_anchors_the_lesser_side(run: Training, sc
     assert (of(found, Fault.MISSED), of(found, Fault.VERBOSE)) == (2, 1)
     lines = [json.loads(line) for line in (tmp_path / "dpo" / "pairs.jsonl").read_text().splitlines()]
     (anchor,) = [line for line in lines if line["item_id"] == lookalike().id]
-    assert anchor["chosen"] == render_body(longer(lookalike(), 10))
-    assert anchor["rejected"] == render_body(refusal("x" * 10))
+    assert anchor["chosen"] == decoded_body(longer(lookalike(), 10))
+    assert anchor["rejected"] == decoded_body(refusal("x" * 10))
 
 
 @pytest.mark.parametrize(("wrong", "kept"), [((0, 0), "dpo"), ((1, 1), "dpo"), ((2, 0), "dpo"), ((2, 1), "sft"), ((0, 3), "sft")])

@@ -23,7 +23,7 @@ def lora_folder(base: Path, folder: Path, lora: Lora = LORA) -> Path:
 
     from erpo_training.stages.blueprint import lora_config
 
-    get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora_config(lora)).save_pretrained(str(folder))
+    get_peft_model(AutoModelForCausalLM.from_pretrained(base), lora_config(lora, 2)).save_pretrained(str(folder))
     return folder
 
 
@@ -75,6 +75,7 @@ def test_another_bases_adapter_is_refused_with_the_shapes(adapter: Path, other_b
         (Lora(r=4, alpha=4), "its r is 2, the recipe's 4; set 'sft.lora.r' in the recipe to match"),
         (Lora(r=2, alpha=8), "its alpha is 4, the recipe's 8"),
         (Lora(r=2, alpha=4, target=("q_proj",)), "the recipe's ['q_proj']; set 'sft.lora.target'"),
+        (Lora(r=2, alpha=4, first_layer=1), "its first_layer is 0, the recipe's 1; set 'sft.lora.first_layer'"),
     ],
 )
 def test_an_adapter_of_which_the_recipe_would_say_what_is_not_so(adapter: Path, base: Path, recipe: Lora, said: str) -> None:

@@ -134,10 +134,10 @@ def statistics(items: tuple[Item, ...]) -> dict[str, dict[str, int]]:
     }
 
 
-def answered(items: tuple[Item, ...], share: float) -> tuple[Item, ...]:
-    """The items whose answer is taught as well as their trace: every ordinary and every cautious one, and a share of the others."""
-    always = (Kind.ORDINARY, Kind.CAUTION)
-    return tuple(item for item in items if item.kind in always or _fraction(item) < share)
+def answered(items: tuple[Item, ...], share: float, ordinary: float = 1.0) -> tuple[Item, ...]:
+    """The items whose answer is taught as well as their trace: every cautious one, and a share of the ordinary and of the others."""
+    shares = {Kind.CAUTION: 1.0, Kind.ORDINARY: ordinary}
+    return tuple(item for item in items if _fraction(item) < shares.get(item.kind, share))
 
 
 def _fraction(item: Item) -> float:

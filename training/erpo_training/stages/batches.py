@@ -1,4 +1,7 @@
-"""The order in which rows are trained on: shuffled each epoch, in batches of like length, by seed and epoch alone.
+"""The order in which rows are trained on: batches of like length, in an order that is drawn anew each epoch, by seed and epoch alone.
+
+transformers' grouping sorts each fifty batches from long to short, and what is short is mostly harmless: the loss would swing with them,
+and the model lean to whatever came last. So the batches are shuffled once more.
 
 transformers' own sampler draws from torch's global generator. A process that goes on in a later epoch has not drawn the earlier ones, and
 would see the first epoch's order again: some rows twice, some not at all. Knows lengths, not rows.
@@ -29,7 +32,11 @@ class EpochOrder(Sampler):  # type: ignore[misc]
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self._seed + self._epoch())
-        yield from get_length_grouped_indices(self._lengths, self._size, generator=generator)
+        rows = get_length_grouped_indices(self._lengths, self._size, generator=generator)
+        whole = len(rows) // self._size
+        for batch in torch.randperm(whole, generator=generator).tolist():
+            yield from rows[batch * self._size : (batch + 1) * self._size]
+        yield from rows[whole * self._size :]
 
 
 def order_of(trainer: Any) -> EpochOrder:

@@ -17,11 +17,20 @@ def blueprint(base: Path, lora: Lora) -> Any:
 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(base, local_files_only=True), dtype=torch.bfloat16)
-        return get_peft_model(model, lora_config(lora))
+        return get_peft_model(model, lora_config(lora, model.config.num_hidden_layers))
 
 
-def lora_config(lora: Lora) -> Any:
-    """The recipe's adapter as PEFT takes it."""
+def lora_config(lora: Lora, layers: int) -> Any:
+    """The recipe's adapter as PEFT takes it, for a base of so many layers. Raises `ValueError` when none is left to adapt."""
     from peft import LoraConfig
 
-    return LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(lora.target), task_type="CAUSAL_LM")
+    if lora.first_layer >= layers:
+        raise ValueError(f"the base has {layers} layers; 'sft.lora.first_layer' is {lora.first_layer}, lower it")
+    return LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(lora.target),
+        layers_to_transform=list(range(lora.first_layer, layers)) if lora.first_layer else None,
+        task_type="CAUSAL_LM",
+    )

@@ -16,6 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from erpo_training.dataset import PairRow
+from erpo_training.machine import in_bfloat16
 from erpo_training.progress import Advance, progress, without_tqdm
 from erpo_training.recipe import Preference, Recipe
 from erpo_training.stages.checkpoints import last_checkpoint
@@ -115,7 +116,7 @@ def dpo_config(recipe: Recipe, stage: Preference, folder: Path, *, ld_alpha: flo
         max_length=None,
         gradient_checkpointing=recipe.sft.gradient_checkpointing,
         use_cpu=on_cpu,
-        bf16=recipe.sft.dtype == "bfloat16",
+        bf16=in_bfloat16(recipe.sft.dtype),
         save_strategy="steps",
         save_steps=stage.save_steps,
         save_total_limit=2,

@@ -22,6 +22,7 @@ from erpo_training.stages.dpo import dpo_config, dpo_trainer, pair_columns
 from erpo_training.stages.memory import GIB, Shape, disk_bytes, merging_bytes, training_bytes
 from erpo_training.stages.sft import sft_config, sft_trainer
 from erpo_training.stages.trackers import TrackerError, need_trackers
+from erpo_training.template import aligned_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,7 @@ class _Look:
         share = shape.trained / (shape.parameters - shape.trained)
         yield Finding("adapter", f"LoRA of rank {lora.r} on {', '.join(lora.target)}: {shape.trained:,} trained parameters ({share:.2%})")
         try:
-            tokenizer = _tokenizer(folder)
+            tokenizer = _tokenizer(folder, self.recipe.template_without)
         except (BaseError, OSError, ValueError) as error:
             yield Finding("tokenizer", " ".join(str(error).split())[:300], holds=False)
             return
@@ -106,7 +107,7 @@ class _Look:
         from erpo_training.run import weighted
 
         recipe, sft = self.recipe, self.recipe.sft
-        speaking = answered(gathered.items, recipe.data.answered)
+        speaking = answered(gathered.items, recipe.data.answered, recipe.data.answered_ordinary)
         taught = taught_answers(speaking, {}, load_rulebook(recipe.rulebook))
         sampled = {item.id for item in speaking} - taught.keys()
         rows = tokenise(weighted(parts, recipe), taught, tokenizer, sft.max_length).rows
@@ -159,13 +160,12 @@ def _small_files(base: str) -> Path:
         ) from error
 
 
-def _tokenizer(folder: Path) -> Any:
+def _tokenizer(folder: Path, without: str | None) -> Any:
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if not tokenizer.chat_template:
+    if not AutoTokenizer.from_pretrained(folder, local_files_only=True).chat_template:
         raise BaseError(f"{folder}: a tokenizer without a chat template; give an instruction-tuned base")
-    return tokenizer
+    return aligned_tokenizer(folder, without)
 
 
 def _shape(model: Any) -> Shape:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from erpo_rules import Citation, Trace, TraceError, Verdict, render_body
-from erpo_rules.trace import MAX_ASSESSMENT, parse_body
+from erpo_rules.trace import MAX_ASSESSMENT, decoded_body, parse_body
 from erpo_training.data.items import Item, Kind
 
 
@@ -29,7 +29,7 @@ class Fault(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two traces of one request, as the model decodes them (`erpo_rules.trace.render_body`)."""
+    """Two traces of one request, as the model decodes them (`erpo_rules.trace.decoded_body`)."""
 
     item_id: str
     fault: Fault
@@ -74,11 +74,11 @@ def correcting_pairs(item: Item, rollouts: Sequence[Trace], most: int) -> tuple[
     pairs: list[Pair] = []
     for trace in [trace for trace in rollouts if fault_of(item, trace) is not None][:most]:
         fault = fault_of(item, trace) or Fault.RULE
-        pairs.append(Pair(item.id, fault, render_body(best), render_body(trace)))
+        pairs.append(Pair(item.id, fault, decoded_body(best), decoded_body(trace)))
         if (mended := _mended(item, trace, fault)) and mended != best:
-            pairs.append(Pair(item.id, fault, render_body(mended), render_body(trace), step=True))
+            pairs.append(Pair(item.id, fault, decoded_body(mended), decoded_body(trace), step=True))
     if item.kind is Kind.ORDINARY:
-        pairs += [Pair(item.id, Fault.VERBOSE, render_body(item.trace()), render_body(trace)) for trace in right[:1]]
+        pairs += [Pair(item.id, Fault.VERBOSE, decoded_body(item.trace()), decoded_body(trace)) for trace in right[:1]]
     return tuple(pairs)
 
 
@@ -95,7 +95,7 @@ def anchoring_pair(item: Item, rollouts: Sequence[Trace]) -> Pair | None:
         fault, mirror = Fault.NEEDLESS, Trace(Verdict.REFUSE, (Citation(item.rule),), trace.assessment)
     else:
         fault, mirror = Fault.MISSED, Trace(Verdict.COMPLY, (), trace.assessment)
-    return Pair(item.id, fault, render_body(trace), render_body(mirror), step=True)
+    return Pair(item.id, fault, decoded_body(trace), decoded_body(mirror), step=True)
 
 
 def balanced(pairs: Sequence[Pair], anchors: Sequence[Pair], seed: int) -> tuple[Pair, ...]:
@@ -129,10 +129,10 @@ def shortening_pairs(item: Item, rollouts: Sequence[Trace], budget: int, most: i
     shortest = min(right, key=length_of)
     longer = sorted((trace for trace in right if length_of(trace) > max(budget, length_of(shortest))), key=length_of, reverse=True)
     wrong = [trace for trace in rollouts if fault_of(item, trace) is not None]
-    chosen = render_body(shortest)
+    chosen = decoded_body(shortest)
     return (
-        *(Pair(item.id, Fault.VERBOSE, chosen, render_body(trace)) for trace in longer[:most]),
-        *(Pair(item.id, fault_of(item, trace) or Fault.RULE, chosen, render_body(trace)) for trace in wrong[:most]),
+        *(Pair(item.id, Fault.VERBOSE, chosen, decoded_body(trace)) for trace in longer[:most]),
+        *(Pair(item.id, fault_of(item, trace) or Fault.RULE, chosen, decoded_body(trace)) for trace in wrong[:most]),
     )
 
 

@@ -26,6 +26,7 @@ from erpo_training.stages.rollouts import Sampling, sample_traces
 from erpo_training.stages.stage import Say, Stage
 from erpo_training.stages.starting import sha256_of
 from erpo_training.stages.verdicts import Accuracy, accuracy
+from erpo_training.template import aligned_tokenizer
 
 Traces = Mapping[str, tuple[Trace, ...]]
 """Sampled traces by item id."""
@@ -149,7 +150,7 @@ class _Step:
         def work() -> Improved:
             items = {item.id: item for item in _drawn(run, self.stage, folder.name)}
             pairs = self._pairs(make, items)
-            rows = pair_rows(pairs, items, _tokenizer(run.base), run.recipe.sft.max_length)
+            rows = pair_rows(pairs, items, aligned_tokenizer(run.base, run.recipe.template_without), run.recipe.sft.max_length)
             result = train_dpo(run.recipe, self.stage, run.base, self.start, rows, folder, ld_alpha=ld_alpha)
             release()
             found = measure(run, folder / "adapter", folder, folder.name)
@@ -172,8 +173,10 @@ class _Step:
 
 
 def _sampled(run: Training, adapter: Path, items: list[Item], how: Sampling, output: Path, task: str) -> dict[str, tuple[str, ...]]:
+    recipe = run.recipe
+    length, without = recipe.sft.max_length, recipe.template_without
     with first_before_others():
-        return sample_traces(run.base, adapter, items, run.rulebook, how, output, max_length=run.recipe.sft.max_length, task=task)
+        return sample_traces(run.base, adapter, items, run.rulebook, how, output, max_length=length, task=task, without=without)
 
 
 def _faults(pairs: tuple[Pair, ...]) -> Counter[str]:
@@ -196,12 +199,6 @@ def _drawn(run: Training, stage: Preference, name: str) -> list[Item]:
     if stage.prompts is not None and stage.prompts < len(pool):
         pool = random.Random(seed).sample(pool, stage.prompts)
     return wrapped_anew(pool, load_wrappers(), stage.wrapped, seed)
-
-
-def _tokenizer(base: Path) -> Any:
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(base)
 
 
 def _read(found: dict[str, Any]) -> Improved:

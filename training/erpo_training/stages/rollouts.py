@@ -14,6 +14,7 @@ from erpo_training.data.items import Item
 from erpo_training.dataset import prompt_ids
 from erpo_training.merging import merge
 from erpo_training.sampling import Request, Settings, complete, read_completions
+from erpo_training.template import aligned_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +31,23 @@ class Sampling:
 
 
 def sample_traces(
-    base: Path, adapter: Path, items: Sequence[Item], rulebook: Rulebook, how: Sampling, output: Path, *, max_length: int, task: str
+    base: Path,
+    adapter: Path,
+    items: Sequence[Item],
+    rulebook: Rulebook,
+    how: Sampling,
+    output: Path,
+    *,
+    max_length: int,
+    task: str,
+    without: str | None = None,
 ) -> dict[str, tuple[str, ...]]:
     """Decoded traces of every item, by its id, kept in `output` as they come. The adapter is merged for the sampling alone.
 
     Raises:
         SamplingError: the engine failed; a rerun goes on from there.
     """
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = aligned_tokenizer(base, without)
     grammar = trace_grammar(rulebook)
     requests: dict[str, list[Request]] = {}
     for item in items:
@@ -56,6 +64,6 @@ def sample_traces(
     with tempfile.TemporaryDirectory(prefix="erpo-rollouts-") as folder:
         model = Path(folder) / "model"
         if not {request.key for request in every} <= read_completions(output).keys():
-            merge(base, adapter, model)
+            merge(base, adapter, model, without)
         done = complete(model, every, output, max_model_len=max_length + MAX_TRACE_TOKENS, task=task)
     return {item_id: tuple(done[request.key].text for request in those) for item_id, those in requests.items()}

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from erpo_training.dataset import Row
+from erpo_training.machine import in_bfloat16
 from erpo_training.recipe import Recipe
 from erpo_training.stages.blueprint import lora_config
 from erpo_training.stages.checkpoints import last_checkpoint
@@ -62,7 +63,7 @@ def train_sft(
     torch.manual_seed(recipe.seed)
     whole = not is_deepspeed_zero3_enabled()  # which gathers parameters of one type alone, so there the adapter is bf16 like the base
     if start is None:
-        adapted = get_peft_model(model, lora_config(recipe.sft.lora), autocast_adapter_dtype=whole)
+        adapted = get_peft_model(model, lora_config(recipe.sft.lora, model.config.num_hidden_layers), autocast_adapter_dtype=whole)
     else:
         adapted = PeftModel.from_pretrained(model, start, is_trainable=True, autocast_adapter_dtype=whole)
     trainer = sft_trainer(adapted, config, train, validation, tokenizer)
@@ -103,7 +104,7 @@ def sft_config(recipe: Recipe, folder: Path, *, validated: bool) -> Any:
         max_length=sft.max_length,
         gradient_checkpointing=sft.gradient_checkpointing,
         use_cpu=on_cpu,
-        bf16=sft.dtype == "bfloat16",
+        bf16=in_bfloat16(sft.dtype),
         eval_strategy="epoch" if validated else "no",
         save_strategy="steps",
         save_steps=sft.save_steps,

@@ -53,8 +53,13 @@ def _check_base(named: str, adapter: Path, base: Path) -> None:
 
 def _check_shape(named: str, config: dict[str, Any], lora: Lora) -> None:
     target = config.get("target_modules")
-    found = {"r": config.get("r"), "alpha": config.get("lora_alpha"), "target": sorted(target) if isinstance(target, list) else target}
-    for key, wanted in (("r", lora.r), ("alpha", lora.alpha), ("target", sorted(lora.target))):
+    found = {
+        "r": config.get("r"),
+        "alpha": config.get("lora_alpha"),
+        "target": sorted(target) if isinstance(target, list) else target,
+        "first_layer": min(config.get("layers_to_transform") or [0]),
+    }
+    for key, wanted in (("r", lora.r), ("alpha", lora.alpha), ("target", sorted(lora.target)), ("first_layer", lora.first_layer)):
         if found[key] != wanted:
             raise StartError(f"{named}: its {key} is {found[key]!r}, the recipe's {wanted!r}; set 'sft.lora.{key}' in the recipe to match")
 
