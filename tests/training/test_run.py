@@ -63,6 +63,7 @@ class Engine:
         *,
         max_length: int,
         task: str,
+        without: str | None,
     ) -> dict[str, tuple[str, ...]]:
         self.asked.append(task)
         stage, what = task.split(": ")
