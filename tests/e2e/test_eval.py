@@ -30,7 +30,7 @@ gates:
 
 def erpo_eval(*arguments: str | Path) -> "subprocess.CompletedProcess[str]":
     command = [str(Path(sys.executable).parent / "erpo"), "eval", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
 
 
 @pytest.fixture(scope="module")
