@@ -60,6 +60,7 @@ def train(
         _need_training_packages()
 
     from erpo_rules import RulebookError
+    from erpo_rules.adapter import AdapterError
     from erpo_training.base import BaseError, base_folder
     from erpo_training.data.items import ItemError
     from erpo_training.recipe import EMBEDDED, RecipeError, load_recipe
@@ -84,7 +85,7 @@ def train(
             findings = find(chosen, model, third_party, items=items)
         _show(findings)
         raise typer.Exit(0 if all(finding.holds for finding in findings) else 1)
-    with bad_input(RecipeError, RulebookError, ItemError, SamplingError, BaseError, StartError, TrackerError):
+    with bad_input(AdapterError, RecipeError, RulebookError, ItemError, SamplingError, BaseError, StartError, TrackerError):
         run(
             chosen,
             model or base_folder(chosen.base),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from erpo_training.recipe import Lora
+from erpo_training.recipe import Lora, RecipeError
 from erpo_training.stages.blueprint import blueprint
 
 # PEFT warns about its own dependencies.
@@ -22,5 +22,5 @@ def test_the_layers_below_the_first_stay_as_they_are(base: Path) -> None:
 
 
 def test_a_first_layer_that_the_base_has_not_got_is_an_error(base: Path) -> None:
-    with pytest.raises(ValueError, match=r"2 layers; 'sft\.lora\.first_layer' is 2"):
+    with pytest.raises(RecipeError, match=r"2 layers; 'sft\.lora\.first_layer' is 2"):
         blueprint(base, Lora(r=2, first_layer=2))

@@ -6,7 +6,7 @@ Knows configurations alone; nothing is downloaded or loaded here.
 from pathlib import Path
 from typing import Any
 
-from erpo_training.recipe import Lora
+from erpo_training.recipe import Lora, RecipeError
 
 
 def blueprint(base: Path, lora: Lora) -> Any:
@@ -21,11 +21,11 @@ def blueprint(base: Path, lora: Lora) -> Any:
 
 
 def lora_config(lora: Lora, layers: int) -> Any:
-    """The recipe's adapter as PEFT takes it, for a base of so many layers. Raises `ValueError` when none is left to adapt."""
+    """The recipe's adapter as PEFT takes it, for a base of so many layers. Raises `RecipeError` when none is left to adapt."""
     from peft import LoraConfig
 
     if lora.first_layer >= layers:
-        raise ValueError(f"the base has {layers} layers; 'sft.lora.first_layer' is {lora.first_layer}, lower it")
+        raise RecipeError(f"the base has {layers} layers; 'sft.lora.first_layer' is {lora.first_layer}, lower it")
     return LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
