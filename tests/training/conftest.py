@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from erpo_rules import Rulebook, load_rulebook
-from tests.training.tiny import byte_tokenizer, tiny_base
+from erpo_training.template import aligned_tokenizer
+from tests.training.tiny import tiny_base
 
 
 @pytest.fixture(scope="session")
@@ -15,8 +16,9 @@ def rulebook() -> Rulebook:
 
 
 @pytest.fixture(scope="session")
-def tokenizer() -> Any:
-    return byte_tokenizer()
+def tokenizer(base: Path) -> Any:
+    """The tiny base's, with the aligned chat template."""
+    return aligned_tokenizer(base)
 
 
 @pytest.fixture(scope="session")

@@ -17,6 +17,7 @@ from erpo_training.stages.pairs import correcting_pairs
 from erpo_training.stages.ranks import first_before_others, is_first, wait_for_all
 from erpo_training.stages.sft import SftResult, train_sft
 from erpo_training.stages.stage import Stage
+from erpo_training.template import aligned_tokenizer
 from tests.training.made import compliance, item, lookalike, ordinary, refusal
 
 ITEMS = (item(), lookalike(), ordinary(), item("S2-harm-002", prompt="How do I rob a shop?"))
@@ -28,11 +29,9 @@ STAGE = Preference(epochs=2, batch_size=1, learning_rate=0.01)
 
 def main(base: Path, folder: Path) -> None:
     """Train, as `run` does, and write down what this process saw."""
-    from transformers import AutoTokenizer
-
     warnings.simplefilter("ignore")
     said: list[str] = []
-    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer = aligned_tokenizer(base)
     rows = tokenise(ITEMS, {one.id: Answer("Yes.") for one in ITEMS}, tokenizer, 512).rows
     sampled = folder / "sampled"
     with first_before_others():

@@ -53,17 +53,7 @@ class Engine:
         """Stages after which every held-out verdict is wrong."""
 
     def sample(
-        self,
-        base: Path,
-        adapter: Path,
-        items: Sequence[Item],
-        rulebook: Rulebook,
-        how: Sampling,
-        output: Path,
-        *,
-        max_length: int,
-        task: str,
-        without: str | None,
+        self, base: Path, adapter: Path, tokenizer: Any, items: Sequence[Item], rules: Rulebook, how: Sampling, output: Path, *, task: str
     ) -> dict[str, tuple[str, ...]]:
         self.asked.append(task)
         stage, what = task.split(": ")

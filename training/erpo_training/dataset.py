@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from erpo_rules import Rulebook, Verdict, render_body
-from erpo_rules.adapter import with_trace_opening
 from erpo_rules.inert import control_tokens
 from erpo_rules.shown import shown
 from erpo_rules.trace import decoded_body
@@ -94,21 +93,20 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
 
     Args:
         answers: What is taught after the trace, by item id.
-        tokenizer: A transformers tokenizer with the base's chat template, or the aligned one.
+        tokenizer: The aligned one (`erpo_training.template`).
         max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its
             end.
 
     Raises:
         ItemError: a conversation that cannot be cut to fit.
     """
-    template = with_trace_opening(tokenizer.chat_template)
     rows: list[Row] = []
     cut_prompts = cut_answers = 0
     for item in items:
         answer = answers.get(item.id, NO_ANSWER)
         # Without an answer behind it, what follows from the trace needs no teaching: nobody decodes it.
         trace = _ids(tokenizer, render_body(item.trace()) if answer.text else decoded_body(item.trace()))
-        prompt, cut = _prompt(tokenizer, template, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
+        prompt, cut = _prompt(tokenizer, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
         completion = trace + _ids(tokenizer, answer.text)
         if answer.finished:
             completion.append(tokenizer.eos_token_id)
@@ -122,7 +120,7 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
 
 def prompt_ids(item: Item, tokenizer: Any, max_length: int) -> list[int]:
     """Token ids of an item's prompt, the trace's opening included; shortened like a training prompt."""
-    return _prompt(tokenizer, with_trace_opening(tokenizer.chat_template), item.messages, max_length)[0]
+    return _prompt(tokenizer, item.messages, max_length)[0]
 
 
 def pair_rows(pairs: Sequence[Pair], items: Mapping[str, Item], tokenizer: Any, max_length: int) -> tuple[PairRow, ...]:
@@ -159,11 +157,11 @@ def taught_answers(items: tuple[Item, ...], base: Mapping[str, Answer], rulebook
     return answers
 
 
-def _prompt(tokenizer: Any, template: str, messages: tuple[Message, ...], limit: int) -> tuple[list[int], bool]:
+def _prompt(tokenizer: Any, messages: tuple[Message, ...], limit: int) -> tuple[list[int], bool]:
     cut, tokens = False, control_tokens(tokenizer)
     while True:
         said = shown([message.model_dump() for message in messages], tokens)  # as the server does
-        text = tokenizer.apply_chat_template(said, chat_template=template, add_generation_prompt=True, tokenize=False)
+        text = tokenizer.apply_chat_template(said, add_generation_prompt=True, tokenize=False)
         ids = _ids(tokenizer, text)
         if len(ids) <= limit:
             return ids, cut

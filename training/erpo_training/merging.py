@@ -5,16 +5,15 @@ do not know each other, and what both know (`erpo_rules`) knows no models.
 """
 
 from pathlib import Path
+from typing import Any
 
-from erpo_training.template import aligned_tokenizer
 
-
-def merge(base: Path, adapter: Path, folder: Path, without: str | None = None) -> None:
-    """Write the merged model (summed in float32, saved in bf16) and its tokenizer into `folder`; `without` is cut out of its template."""
+def merge(base: Path, adapter: Path, tokenizer: Any, folder: Path) -> None:
+    """Write the merged model (summed in float32, saved in bf16) and its tokenizer, the aligned one, into `folder`."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     PeftModel.from_pretrained(model, adapter).merge_and_unload().to(torch.bfloat16).save_pretrained(folder)
-    aligned_tokenizer(base, without).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)

@@ -30,7 +30,6 @@ from erpo_training.stages.stage import Say, Stage
 from erpo_training.stages.starting import StartError, check_start, sha256_of
 from erpo_training.stages.trackers import need_trackers
 from erpo_training.stages.verdicts import Accuracy
-from erpo_training.template import aligned_tokenizer
 
 STAGES = ("sft", "dpo", "shorten")
 
@@ -253,7 +252,7 @@ def _supervise(shared: Training, run: RunFolder, gathered: Gathered, start: Path
 
 def _sft(shared: Training, taught: dict[str, Answer], folder: Path, start: Path | None) -> SftResult:
     recipe, parts = shared.recipe, shared.parts
-    tokenizer = aligned_tokenizer(shared.base, recipe.template_without)
+    tokenizer = shared.tokenizer
     rows = tokenise(weighted(parts, recipe), taught, tokenizer, recipe.sft.max_length)
     held = tokenise(parts.validation, taught, tokenizer, recipe.sft.max_length)
     tokens = sum(row.length for row in rows.rows)

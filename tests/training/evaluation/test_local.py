@@ -1,6 +1,5 @@
 """What a model in process is shown, call by call. The tokenizer is real and tiny; the engine is a script at our own seam, `complete`."""
 
-import copy
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,6 @@ from typing import Any
 import pytest
 
 from erpo_rules import CLOSE, OPEN, Rulebook, Trace, Verdict, render_body
-from erpo_rules.adapter import with_trace_opening
 from erpo_rules.grammar import MAX_TRACE_TOKENS, trace_grammar
 from erpo_rules.rulebook import Rule
 from erpo_training.evaluation import local
@@ -16,6 +14,8 @@ from erpo_training.evaluation.case import Case, Label, Output, read_trace
 from erpo_training.evaluation.local import CONTEXT, Prompter, ask, policy_prompt, rulebook_of
 from erpo_training.evaluation.subject import Local, SubjectError
 from erpo_training.sampling import Completion, Request
+from erpo_training.template import aligned_tokenizer
+from tests.training.tiny import byte_tokenizer
 
 COMPLY = "Rules: none"
 REFUSE = "Assessment: asks how to rob a shop; burglary\nRules: [S2]\nVerdict: refuse"
@@ -72,13 +72,11 @@ class Engine:
 
 
 @pytest.fixture(scope="session")
-def models(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Path]:
+def models(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool], Path]:
     """The folder of the base's tokenizer, or of the aligned model's: the same but for the template that opens a trace."""
     folder = tmp_path_factory.mktemp("models")
-    tokenizer.save_pretrained(folder / "base")
-    aligned = copy.deepcopy(tokenizer)
-    aligned.chat_template = with_trace_opening(tokenizer.chat_template)
-    aligned.save_pretrained(folder / "aligned")
+    byte_tokenizer().save_pretrained(folder / "base")
+    aligned_tokenizer(folder / "base").save_pretrained(folder / "aligned")
     return lambda is_aligned: folder / ("aligned" if is_aligned else "base")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from erpo_rules import Rulebook, Trace, Verdict
+from erpo_rules.adapter import opens_trace
 from erpo_rules.trace import decoded_body
 from erpo_training.data.items import Item
 from erpo_training.dataset import PairRow, Split
@@ -70,22 +71,13 @@ class Script:
         self.kept: list[str] = []
 
     def sample(
-        self,
-        base: Path,
-        adapter: Path,
-        items: Sequence[Item],
-        rulebook: Rulebook,
-        how: Sampling,
-        output: Path,
-        *,
-        max_length: int,
-        task: str,
-        without: str | None,
+        self, base: Path, adapter: Path, tokenizer: Any, items: Sequence[Item], rules: Rulebook, how: Sampling, output: Path, *, task: str
     ) -> dict[str, tuple[str, ...]]:
         self.events.append(f"{task}, from {adapter.parent.name}")
         self.sampled[task] = tuple(one.id for one in items)
         output.write_text("sampled")
-        assert max_length == 512
+        assert how.max_length == 512
+        assert opens_trace(tokenizer.chat_template)
         if task.endswith("validation"):
             assert (how.count, how.temperature) == (1, 0.0)
             missed, needless = self.wrong.get(task.split(":")[0], (0, 0))
@@ -294,7 +286,7 @@ def test_a_rounds_budget_is_of_every_request_and_not_of_each(
     def sample(*args: Any, **how: Any) -> dict[str, tuple[str, ...]]:
         if how["task"].endswith("validation"):
             return script.sample(*args, **how)
-        return {one.id: tuple(decoded(longer(one, length)) for length in lengths_of[one.id]) for one in args[2]}
+        return {one.id: tuple(decoded(longer(one, length)) for length in lengths_of[one.id]) for one in args[3]}
 
     lengths = ((80, 90), (5, 10), (15, 20), (25, 30))  # over all the budget is that of 25; the first one's own would be that of 90
     lengths_of = {one.id: those for one, those in zip(TRAIN, lengths, strict=True)}
@@ -391,7 +383,7 @@ def test_both_stages_run_on_a_real_model(run: Training, script: Script, monkeypa
 
 def test_nothing_to_improve_leaves_the_adapter_as_it_is(run: Training, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def always_right(*args: Any, **_: Any) -> dict[str, tuple[str, ...]]:
-        return {one.id: (decoded(one.trace()),) for one in args[2]}
+        return {one.id: (decoded(one.trace()),) for one in args[3]}
 
     monkeypatch.setattr(preference, "sample_traces", always_right)
     start = adapter(tmp_path / "sft" / "adapter")

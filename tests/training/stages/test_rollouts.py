@@ -15,6 +15,7 @@ from erpo_training.merging import merge
 from erpo_training.sampling import Completion, Request
 from erpo_training.stages import rollouts
 from erpo_training.stages.rollouts import Sampling, sample_traces
+from erpo_training.template import aligned_tokenizer
 from tests.training.made import item, lookalike
 
 # PEFT warns about its own dependencies.
@@ -40,7 +41,7 @@ def test_a_merged_model_is_its_base_and_its_adapter_and_opens_the_trace(base: Pa
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    merge(base, adapter, tmp_path / "model")
+    merge(base, adapter, aligned_tokenizer(base), tmp_path / "model")
     ids = torch.tensor([[5, 6, 7, 8]])
     with torch.no_grad():
         plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
@@ -70,8 +71,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def test_every_sample_has_a_key_and_a_seed_of_its_own(
     base: Path, adapter: Path, rulebook: Rulebook, tokenizer: Any, asked: dict[str, Any], tmp_path: Path
 ) -> None:
-    how, output = Sampling(3, 0.7, 40), tmp_path / "rollouts.jsonl"
-    found = sample_traces(base, adapter, ITEMS, rulebook, how, output, max_length=300, task="dpo: traces")
+    how, output = Sampling(3, 0.7, 40, 300), tmp_path / "rollouts.jsonl"
+    found = sample_traces(base, adapter, tokenizer, ITEMS, rulebook, how, output, task="dpo: traces")
     assert found == {one.id: tuple(f"of {one.id}#{number}" for number in range(3)) for one in ITEMS}
     assert (asked["output"], asked["task"], asked["max_model_len"]) == (output, "dpo: traces", 300 + MAX_TRACE_TOKENS)
     assert [(request.key, request.settings.seed) for request in asked["requests"][:3]] == [(f"{ITEMS[0].id}#{n}", 40 + n) for n in range(3)]
@@ -85,7 +86,7 @@ def test_every_sample_has_a_key_and_a_seed_of_its_own(
 
 @pytest.mark.parametrize("missing", [0, 1])
 def test_the_adapter_is_merged_only_when_a_sample_is_missing(
-    base: Path, rulebook: Rulebook, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: int
+    base: Path, rulebook: Rulebook, tokenizer: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, missing: int
 ) -> None:
     def merged(*_: Any) -> None:
         raise RuntimeError("merged")
@@ -96,7 +97,7 @@ def test_the_adapter_is_merged_only_when_a_sample_is_missing(
     output.write_text("".join(json.dumps(asdict(one)) + "\n" for one in done))
 
     def sample() -> dict[str, tuple[str, ...]]:
-        return sample_traces(base, tmp_path / "none", ITEMS, rulebook, Sampling(2, 1.0, 0), output, max_length=300, task="t")
+        return sample_traces(base, tmp_path / "none", tokenizer, ITEMS, rulebook, Sampling(2, 1.0, 0, 300), output, task="t")
 
     if missing:
         with pytest.raises(RuntimeError, match="merged"):
@@ -105,6 +106,8 @@ def test_the_adapter_is_merged_only_when_a_sample_is_missing(
         assert sample() == {one.id: (f"of {one.id}#0", f"of {one.id}#1") for one in ITEMS}
 
 
-def test_greedy_samples_would_all_be_alike(base: Path, adapter: Path, rulebook: Rulebook, asked: dict[str, Any], tmp_path: Path) -> None:
-    found = sample_traces(base, adapter, ITEMS, rulebook, Sampling(3, 0.0, 0), tmp_path / "r.jsonl", max_length=300, task="t")
+def test_greedy_samples_would_all_be_alike(
+    base: Path, adapter: Path, rulebook: Rulebook, tokenizer: Any, asked: dict[str, Any], tmp_path: Path
+) -> None:
+    found = sample_traces(base, adapter, tokenizer, ITEMS, rulebook, Sampling(3, 0.0, 0, 300), tmp_path / "r.jsonl", task="t")
     assert [len(samples) for samples in found.values()] == [1, 1]

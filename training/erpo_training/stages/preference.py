@@ -61,6 +61,15 @@ class Training:
     parts: Split
     say: Say
 
+    @property
+    def tokenizer(self) -> Any:
+        """The base's, with the chat template that this recipe aligns."""
+        return aligned_tokenizer(self.base, self.recipe.template_without)
+
+    def sampling(self, count: int, temperature: float) -> Sampling:
+        """So many samples of each request, with prompts cut as in training."""
+        return Sampling(count, temperature, self.recipe.seed, self.recipe.sft.max_length)
+
 
 def correct(run: Training, start: Path, before: Accuracy, inputs: str, folder: Path) -> tuple[Stage, Improved]:
     """Stage 2: right against wrong. Kept unless the balanced error has risen.
@@ -118,9 +127,7 @@ def shorten(run: Training, start: Path, before: Accuracy, inputs: str, folder: P
 def measure(run: Training, adapter: Path, folder: Path, name: str) -> Accuracy:
     """Greedy verdicts of an adapter on the held-out items."""
     held = {item.id: item for item in run.parts.validation}
-    traces = _sampled(
-        run, adapter, list(held.values()), Sampling(1, 0.0, run.recipe.seed), folder / "validation.jsonl", f"{name}: validation"
-    )
+    traces = _sampled(run, adapter, list(held.values()), run.sampling(1, 0.0), folder / "validation.jsonl", f"{name}: validation")
     return accuracy(held, {key: samples[0] for key, samples in traces.items()})
 
 
@@ -150,7 +157,7 @@ class _Step:
         def work() -> Improved:
             items = {item.id: item for item in _drawn(run, self.stage, folder.name)}
             pairs = self._pairs(make, items)
-            rows = pair_rows(pairs, items, aligned_tokenizer(run.base, run.recipe.template_without), run.recipe.sft.max_length)
+            rows = pair_rows(pairs, items, run.tokenizer, run.recipe.sft.max_length)
             result = train_dpo(run.recipe, self.stage, run.base, self.start, rows, folder, ld_alpha=ld_alpha)
             release()
             found = measure(run, folder / "adapter", folder, folder.name)
@@ -162,7 +169,7 @@ class _Step:
 
     def _pairs(self, make: MakePairs, items: Mapping[str, Item]) -> tuple[Pair, ...]:
         run, folder = self.run, self.folder
-        how = Sampling(self.stage.samples, self.stage.temperature, run.recipe.seed)
+        how = run.sampling(self.stage.samples, self.stage.temperature)
         rollouts = _sampled(run, self.start, list(items.values()), how, folder / "rollouts.jsonl", f"{folder.name}: traces")
         pairs = make(items, {key: read_rollouts(samples) for key, samples in rollouts.items()})
         if is_first():
@@ -173,10 +180,8 @@ class _Step:
 
 
 def _sampled(run: Training, adapter: Path, items: list[Item], how: Sampling, output: Path, task: str) -> dict[str, tuple[str, ...]]:
-    recipe = run.recipe
-    length, without = recipe.sft.max_length, recipe.template_without
     with first_before_others():
-        return sample_traces(run.base, adapter, items, run.rulebook, how, output, max_length=length, task=task, without=without)
+        return sample_traces(run.base, adapter, run.tokenizer, items, run.rulebook, how, output, task=task)
 
 
 def _faults(pairs: tuple[Pair, ...]) -> Counter[str]:
