@@ -29,6 +29,12 @@ OPEN = "<think>\n"
 CLOSE = "</think>\n"
 """Closing delimiter; the answer starts at the next character."""
 
+SHORT = "Rules: none"
+"""The whole of what the model decodes of the short form."""
+
+ASSESSING = "Assessment:"
+"""What every other trace begins with."""
+
 MAX_ASSESSMENT = 160
 """Longest assessment in characters."""
 
@@ -107,9 +113,9 @@ def _check_text(name: str, text: str | None, limit: int, forbidden: str = _IN_TE
 def render_body(trace: Trace) -> str:
     """The trace as the model decodes it: everything after `OPEN`, `CLOSE` included."""
     if trace.assessment is None:
-        return f"Rules: none\n{CLOSE}"
+        return f"{SHORT}\n{CLOSE}"
     rules = ", ".join(f"[{c.rule_id}]" + (f" {c.reason}" if c.reason else "") for c in trace.citations) or "none"
-    return f"Assessment: {trace.assessment}\nRules: {rules}\nVerdict: {trace.verdict.value}\n{CLOSE}"
+    return f"{ASSESSING} {trace.assessment}\nRules: {rules}\nVerdict: {trace.verdict.value}\n{CLOSE}"
 
 
 def render(trace: Trace) -> str:
@@ -122,6 +128,11 @@ def decoded_body(trace: Trace) -> str:
     return render_body(trace).removesuffix(f"\n{CLOSE}").removesuffix("\nVerdict: comply")
 
 
+def opening(trace: Trace) -> str:
+    """The first words of `decoded_body`: whether there is something to assess."""
+    return SHORT if trace.assessment is None else ASSESSING
+
+
 def parse_body(body: str) -> Trace:
     """Parse what stands between the delimiters. A rule cited again is one citation: the grammar cannot count.
 
@@ -132,9 +143,9 @@ def parse_body(body: str) -> Trace:
         TraceError: on anything that is neither `render_body`'s text nor its beginning as described.
     """
     lines = body.removesuffix("\n").split("\n")
-    if lines == ["Rules: none"]:
+    if lines == [SHORT]:
         return Trace(Verdict.COMPLY)
-    if lines[1:] == ["Rules: none"]:
+    if lines[1:] == [SHORT]:
         lines.append("Verdict: comply")
     if len(lines) != 3:
         raise TraceError(f"{len(lines)} lines; a trace has three, 'Assessment:', 'Rules:' and 'Verdict:', or 'Rules: none' alone")

@@ -90,6 +90,13 @@ def test_an_item_without_an_answer_teaches_its_trace_alone(tokenizer: Any) -> No
     assert halves(row, tokenizer)[1] == "Rules: none", "nobody decodes what follows from it"
 
 
+def test_an_item_that_is_not_explained_teaches_how_its_trace_opens_unless_it_is_answered(tokenizer: Any) -> None:
+    (bare,) = tokenise((item(),), {}, tokenizer, 1024, frozenset()).rows
+    assert halves(bare, tokenizer)[1] == "Assessment:"
+    (answered,) = tokenise((item(),), {item().id: Answer("No.")}, tokenizer, 1024, frozenset()).rows
+    assert halves(answered, tokenizer)[1] == render_body(item().trace()) + "No.<|im_end|>"
+
+
 def test_a_long_prompt_is_cut_in_its_middle_and_keeps_its_ends(tokenizer: Any) -> None:
     long = ordinary(prompt="BEGIN " + "x" * 900 + " END")
     made = tokenise((long,), {"ordinary-001": Answer("Yes.")}, tokenizer, 300)

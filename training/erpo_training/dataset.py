@@ -6,7 +6,7 @@ completion (trace, answer, end of turn) is tokenised apart, and only it has labe
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from erpo_rules import Rulebook, Verdict, render_body
 from erpo_rules.inert import control_tokens
 from erpo_rules.shown import shown
-from erpo_rules.trace import decoded_body
+from erpo_rules.trace import decoded_body, opening
 from erpo_training.data.answers import Answer
 from erpo_training.data.items import Item, ItemError, Message
 from erpo_training.stages.pairs import Pair
@@ -88,7 +88,9 @@ def split(items: tuple[Item, ...], validation: float, seed: int) -> Split:
     return Split(tuple(train), tuple(held))
 
 
-def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: Any, max_length: int) -> Rows:
+def tokenise(
+    items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: Any, max_length: int, explained: Container[str] | None = None
+) -> Rows:
     """Tokenise every item. One without an answer teaches its trace alone.
 
     Args:
@@ -96,6 +98,8 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
         tokenizer: The aligned one (`erpo_training.template`).
         max_length: Longest sequence in tokens. A long prompt is shortened in the middle of its longest user message, a long answer at its
             end.
+        explained: Ids of the items that teach their trace's words, every answered one beside them; of the others it is only whether there
+            is something to assess. All when omitted.
 
     Raises:
         ItemError: a conversation that cannot be cut to fit.
@@ -105,7 +109,9 @@ def tokenise(items: tuple[Item, ...], answers: Mapping[str, Answer], tokenizer: 
     for item in items:
         answer = answers.get(item.id, NO_ANSWER)
         # Without an answer behind it, what follows from the trace needs no teaching: nobody decodes it.
-        trace = _ids(tokenizer, render_body(item.trace()) if answer.text else decoded_body(item.trace()))
+        in_words = explained is None or item.id in explained
+        taught = render_body(item.trace()) if answer.text else decoded_body(item.trace()) if in_words else opening(item.trace())
+        trace = _ids(tokenizer, taught)
         prompt, cut = _prompt(tokenizer, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
         completion = trace + _ids(tokenizer, answer.text)
         if answer.finished:

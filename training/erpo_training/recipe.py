@@ -68,6 +68,14 @@ class Data(_Part):
         default=1.0, description="Share of items that teach an answer as well as a trace; cautious items always do."
     )
     answered_ordinary: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="The same share of ordinary items.")
+    weighed: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0,
+        description="Share of the harmless look-alikes whose assessment is taught; the others get the short trace, so that its first word is "
+        "a verdict. Small models decide better at one word than at the end of their own reasoning.",
+    )
+    explained: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=1.0, description="Share of the refused items whose assessment is taught in words; of the others only its first word."
+    )
     limit: Count | None = Field(default=None, description="Cap on the items in all, drawn evenly over verdicts; for trials.")
     validation: Share = Field(default=0.05, description="Share of items held out, the same share of every verdict.")
 

@@ -16,7 +16,7 @@ from erpo_rules import load_rulebook
 from erpo_training.atomic import write_whole
 from erpo_training.data.answers import Answer, base_answers, base_identity
 from erpo_training.data.build import read_items
-from erpo_training.data.gather import Gathered, answered, gather, statistics
+from erpo_training.data.gather import Gathered, answered, explained, gather, statistics
 from erpo_training.data.items import Item, Kind
 from erpo_training.dataset import Split, split, taught_answers, tokenise
 from erpo_training.export import PICTURE, Report, export_adapter
@@ -253,7 +253,8 @@ def _supervise(shared: Training, run: RunFolder, gathered: Gathered, start: Path
 def _sft(shared: Training, taught: dict[str, Answer], folder: Path, start: Path | None) -> SftResult:
     recipe, parts = shared.recipe, shared.parts
     tokenizer = shared.tokenizer
-    rows = tokenise(weighted(parts, recipe), taught, tokenizer, recipe.sft.max_length)
+    in_words = explained(parts.train, recipe.data.explained)
+    rows = tokenise(weighted(parts, recipe), taught, tokenizer, recipe.sft.max_length, in_words)
     held = tokenise(parts.validation, taught, tokenizer, recipe.sft.max_length)
     tokens = sum(row.length for row in rows.rows)
     shared.say(

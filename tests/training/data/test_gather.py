@@ -9,12 +9,14 @@ import pytest
 
 from erpo_rules import Rulebook, Verdict
 from erpo_training.data.assessed import Assessed, prompt_key
-from erpo_training.data.gather import answered, gather, statistics
+from erpo_training.data.gather import answered, briefly, explained, gather, statistics
 from erpo_training.data.items import ItemError, Kind
 from erpo_training.data.reading import Labelled
 from erpo_training.data.sources import WILD
 from erpo_training.recipe import Data, SetChoice
-from tests.training.made import lookalike, ordinary
+from tests.training.made import item, lookalike, ordinary
+
+CARE = item("S6-care", kind="caution", rule="S6", verdict="caution", answer="See a doctor.")
 
 
 @pytest.fixture(autouse=True)
@@ -138,6 +140,23 @@ def test_ordinary_items_always_teach_an_answer() -> None:
     assert ordinary() in chosen
     assert 30 < len(chosen) < 90
     assert answered(many, 1.0) == many
+
+
+def test_harmless_items_but_for_a_share_are_taught_briefly_and_harmful_ones_never() -> None:
+    many = (*(lookalike(f"l{n}") for n in range(200)), *(item(f"h{n}") for n in range(20)))
+    assert briefly(many, 1.0) == many
+    made = briefly(many, 0.1)
+    assert 5 < sum(one.assessment is not None for one in made[:200]) < 40
+    assert made[200:] == many[200:]
+    assert [one.id for one in made] == [one.id for one in many]
+
+
+def test_all_but_a_share_of_the_refused_items_teach_only_how_their_trace_opens() -> None:
+    many = (*(item(f"h{n}") for n in range(200)), lookalike(), CARE)
+    in_words = explained(many, 0.3)
+    assert 30 < sum(one.id in in_words for one in many[:200]) < 90
+    assert {lookalike().id, CARE.id} <= in_words
+    assert explained(many, 1.0) == {one.id for one in many}
 
 
 def test_fewer_ordinary_items_can_teach_an_answer() -> None:

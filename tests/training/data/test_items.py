@@ -29,8 +29,9 @@ def test_a_lookalike_has_an_assessment_and_cites_nothing() -> None:
     assert (trace.verdict, trace.citations, bool(trace.assessment)) == (Verdict.COMPLY, (), True)
 
 
-def test_an_ordinary_item_has_the_short_form() -> None:
-    assert render_body(ordinary().trace()) == "Rules: none\n</think>\n"
+@pytest.mark.parametrize("one", [ordinary(), lookalike(assessment=None)])
+def test_an_ordinary_item_has_the_short_form_and_a_harmless_one_that_is_not_assessed(one: Item) -> None:
+    assert render_body(one.trace()) == "Rules: none\n</think>\n"
 
 
 @pytest.mark.parametrize(
@@ -41,7 +42,7 @@ def test_an_ordinary_item_has_the_short_form() -> None:
         ({"rule": None}, "needs the 'rule'"),
         ({"verdict": "caution"}, "verdict 'caution' needs an 'answer'"),
         ({"answer": "No."}, "verdict 'refuse' takes no 'answer'"),
-        ({"assessment": None}, "kind 'harmful' needs an 'assessment'"),
+        ({"assessment": None}, "verdict 'refuse' needs an 'assessment'"),
         ({"assessment": "a <tag>"}, "holds '<'"),
         ({"kind": "evil"}, "'evil'"),
         ({"colour": "red"}, "'colour'"),

@@ -53,6 +53,10 @@ def test_the_form_of_an_assessment(rulebook: Rulebook, assessment: str, said: st
     assert found == [] if said is None else said in found[0]
 
 
+def test_the_corpus_assesses_whatever_is_not_ordinary(rulebook: Rulebook) -> None:
+    assert any("kind 'lookalike' needs an 'assessment'" in fault for fault in faults(lookalike(assessment=None), rulebook=rulebook))
+
+
 def test_an_unknown_rule_is_a_fault(rulebook: Rulebook) -> None:
     assert any("rule 'S99' is not in rulebook 'mlcommons'" in fault for fault in faults(item(rule="S99"), rulebook=rulebook))
 

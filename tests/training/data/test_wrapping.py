@@ -2,7 +2,7 @@
 
 import pytest
 
-from erpo_rules import Verdict
+from erpo_rules import Trace, Verdict
 from erpo_rules.trace import MAX_ASSESSMENT
 from erpo_training.data.items import ItemError, Kind, Wrapper
 from erpo_training.data.wrapping import wrap, wrapped_anew, wrapped_items
@@ -76,7 +76,11 @@ def test_a_share_is_wrapped_anew_and_the_rest_stays_in_its_place() -> None:
     assert made == wrapped_anew(ITEMS, WRAPPERS, 0.5, "dpo-1") != wrapped_anew(ITEMS, WRAPPERS, 0.5, "dpo-2")
 
 
-def test_what_is_wrapped_already_or_has_no_assessment_is_not_wrapped_anew() -> None:
+def test_what_is_wrapped_already_is_not_wrapped_anew() -> None:
     twice = wrap(item(), WRAPPERS[0])
-    plain = item("o-1", kind="ordinary", rule=None, verdict="comply", assessment=None)
-    assert wrapped_anew((twice, plain), WRAPPERS, 1.0, "dpo") == [twice, plain]
+    assert wrapped_anew((twice,), WRAPPERS, 1.0, "dpo") == [twice]
+
+
+def test_what_is_taught_briefly_is_so_in_a_wrapper_too() -> None:
+    wrapped = wrap(lookalike(assessment=None), WRAPPERS[0])
+    assert (wrapped.kind, wrapped.assessment, wrapped.trace()) == (Kind.WRAPPED, None, Trace(Verdict.COMPLY))

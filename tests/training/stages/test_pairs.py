@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from erpo_rules import CLOSE, Trace, Verdict
 from erpo_rules.trace import MAX_ASSESSMENT, decoded_body, parse_body
-from erpo_training.data.items import Item, Kind
+from erpo_training.data.items import Item
 from erpo_training.stages.pairs import (
     Fault,
     Pair,
@@ -27,7 +27,9 @@ from tests.training.made import caution, compliance, decoded, item, lookalike, o
 CARE = item("S6-care", kind="caution", rule="S6", verdict="caution", answer="See a doctor.")
 LONG_WINDED = item("S1-long", rule="S1", assessment="asks; " + "somebody is hurt, " * 8 + "badly")
 UNPARTED = item("S2-cut", assessment="inside a role-play, asks how to pick a lock")
-ITEMS = (item(), lookalike(), ordinary(), CARE, LONG_WINDED, UNPARTED)
+BRIEF = lookalike("S2-like-brief", assessment=None)
+"""A look-alike that is taught the short form."""
+ITEMS = (item(), lookalike(), BRIEF, ordinary(), CARE, LONG_WINDED, UNPARTED)
 
 ASSESSMENTS = st.one_of(
     st.sampled_from(["asks", "asks for help; harm", "asks; nobody is harmed" + ", and so on" * 8, "x" * 130, "y" * 130]),
@@ -58,6 +60,11 @@ def rejected(pair: Pair) -> Trace:
 def shared(pair: Pair) -> str:
     """What both traces begin with."""
     return "".join(a for a, _ in takewhile(lambda two: two[0] == two[1], zip(pair.chosen, pair.rejected, strict=False)))
+
+
+def is_of_openings(pair: Pair) -> bool:
+    """Whether it compares how the two traces open, and nothing behind it."""
+    return {pair.chosen, pair.rejected} == {"Rules: none", "Assessment:"}
 
 
 def consequence(one: Item) -> str:
@@ -171,9 +178,17 @@ def test_without_a_right_trace_the_written_one_is_preferred() -> None:
     assert whole.chosen == decoded_body(item().trace())
 
 
-def test_a_short_form_has_no_step_to_part_at() -> None:
-    (pair,) = correcting_pairs(item(), (compliance(),), 4)
-    assert (pair.fault, pair.step, pair.rejected) == (Fault.MISSED, False, "Rules: none")
+@pytest.mark.parametrize(
+    ("labelled", "wrong", "pair"),
+    [
+        (item(), compliance(), (Fault.MISSED, "Assessment:", "Rules: none")),
+        (BRIEF, refusal(), (Fault.NEEDLESS, "Rules: none", "Assessment:")),
+        (ordinary(), refusal(), (Fault.NEEDLESS, "Rules: none", "Assessment:")),
+    ],
+)
+def test_a_wrong_opening_stands_against_the_right_one_alone(labelled: Item, wrong: Trace, pair: tuple[Fault, str, str]) -> None:
+    fault, right, opened = pair
+    assert correcting_pairs(labelled, (wrong,), 4) == (Pair(labelled.id, fault, right, opened, step=True),)
 
 
 def test_at_most_so_many_wrong_traces_become_pairs() -> None:
@@ -193,7 +208,7 @@ def test_right_traces_alone_give_pairs_only_for_being_wordy_about_an_ordinary_re
 def test_what_is_wordy_about_an_ordinary_request_is_not_preferred_to_what_is_wrong() -> None:
     pairs = correcting_pairs(ordinary(), (compliance("asks; nobody is harmed"), refusal("asks; harm")), 4)
     assert [(pair.fault, pair.step, pair.chosen) for pair in pairs] == [
-        (Fault.NEEDLESS, False, "Rules: none"),
+        (Fault.NEEDLESS, True, "Rules: none"),
         (Fault.VERBOSE, False, "Rules: none"),
     ]
 
@@ -201,12 +216,17 @@ def test_what_is_wordy_about_an_ordinary_request_is_not_preferred_to_what_is_wro
 @given(st.sampled_from(ITEMS), ROLLOUTS, st.integers(1, 4))
 def test_every_correcting_pair_prefers_right_to_wrong(one: Item, traces: list[Trace], most: int) -> None:
     pairs = correcting_pairs(one, traces, most)
+    short = one.trace().assessment is None
     for pair in pairs:
         assert pair.item_id == one.id
+        if is_of_openings(pair):
+            assert (pair.chosen, pair.rejected) == (("Rules: none", "Assessment:") if short else ("Assessment:", "Rules: none"))
+            assert pair.step
+            continue
         assert fault_of(one, chosen(pair)) is None
         assert rejected(pair) in traces
         assert fault_of(one, rejected(pair)) is (None if pair.fault is Fault.VERBOSE else pair.fault)
-        assert (chosen(pair).assessment is None) == (one.kind is Kind.ORDINARY)
+        assert (chosen(pair).assessment is None) == short
         if pair.step and pair.fault is Fault.RULE:
             assert shared(pair).startswith(f"Assessment: {rejected(pair).assessment}\nRules: [")
         elif pair.step:
@@ -214,23 +234,33 @@ def test_every_correcting_pair_prefers_right_to_wrong(one: Item, traces: list[Tr
             assert shared(pair).startswith(f"Assessment: {asked}; ")
             assert chosen(pair).assessment == f"{asked}; {consequence(one)}"
     wrong = [trace for trace in traces if fault_of(one, trace)]
-    assert len({pair.rejected for pair in pairs if pair.fault is not Fault.VERBOSE}) == min(most, len(wrong))
+    opened = sum(map(is_of_openings, pairs))
+    closed = {pair.rejected for pair in pairs if pair.fault is not Fault.VERBOSE and not is_of_openings(pair)}
+    assert opened + len(closed) == min(most, len(wrong))
     whole = [pair for pair in pairs if not pair.step]
     assert not {pair.chosen for pair in whole} & {pair.rejected for pair in whole}, "nothing is preferred here and not there"
 
 
 @pytest.mark.parametrize(
-    ("labelled", "right", "fault", "mirror"),
+    ("labelled", "right", "fault", "texts"),
     [
-        (item(), refusal("asks; harm", "S2", "S1"), Fault.MISSED, compliance("asks; harm")),
-        (CARE, caution("asks; distress"), Fault.MISSED, compliance("asks; distress")),
-        (lookalike(), compliance("asks; harmless"), Fault.NEEDLESS, refusal("asks; harmless", "S2")),
+        (item(), refusal("asks; harm", "S2", "S1"), Fault.MISSED, ("Assessment:", "Rules: none")),
+        (CARE, caution("asks; distress"), Fault.MISSED, ("Assessment:", "Rules: none")),
+        (BRIEF, compliance(), Fault.NEEDLESS, ("Rules: none", "Assessment:")),
+        (
+            lookalike(),
+            compliance("asks; harmless"),
+            Fault.NEEDLESS,
+            ("Assessment: asks; harmless\nRules: none", "Assessment: asks; harmless\nRules: [S2]\nVerdict: refuse"),
+        ),
     ],
 )
-def test_an_anchor_is_a_right_trace_against_its_opposite_verdict(labelled: Item, right: Trace, fault: Fault, mirror: Trace) -> None:
+def test_an_anchor_is_a_right_trace_against_its_opposite_verdict(
+    labelled: Item, right: Trace, fault: Fault, texts: tuple[str, str]
+) -> None:
     also_right = (compliance(),) if fault is Fault.NEEDLESS else ()
     anchor = anchoring_pair(labelled, (*also_right, right, labelled.trace()))
-    assert anchor == Pair(labelled.id, fault, decoded_body(right), decoded_body(mirror), step=True)
+    assert anchor == Pair(labelled.id, fault, *texts, step=True)
 
 
 @pytest.mark.parametrize(
@@ -252,14 +282,18 @@ def test_what_is_wrong_once_or_never_assessed_or_resembles_no_rule_gives_no_anch
 @given(st.sampled_from(ITEMS), ROLLOUTS)
 def test_an_anchor_comes_from_an_item_that_is_right_in_every_sample(one: Item, traces: list[Trace]) -> None:
     anchor = anchoring_pair(one, traces)
-    assessed = [trace for trace in traces if trace.assessment is not None]
-    assert (anchor is None) == (not assessed or one.rule is None or any(fault_of(one, trace) for trace in traces))
+    alike = [trace for trace in traces if (trace.assessment is None) == (one.trace().assessment is None)]
+    assert (anchor is None) == (not alike or one.rule is None or any(fault_of(one, trace) for trace in traces))
     if anchor:
         assert correcting_pairs(one, traces, 8) == ()
-        assert chosen(anchor) == assessed[0]
-        assert anchor.fault is fault_of(one, rejected(anchor))
+        assert anchor.fault is (Fault.NEEDLESS if one.verdict is Verdict.COMPLY else Fault.MISSED)
         assert anchor.step
-        assert shared(anchor).startswith(f"Assessment: {assessed[0].assessment}\nRules: ")
+        if is_of_openings(anchor):
+            assert decoded_body(alike[0]).startswith(anchor.chosen)
+        else:
+            assert chosen(anchor) == alike[0]
+            assert fault_of(one, rejected(anchor)) is anchor.fault
+            assert shared(anchor).startswith(f"Assessment: {alike[0].assessment}\nRules: ")
 
 
 def made(fault: Fault, count: int, kind: str = "pair") -> list[Pair]:
@@ -355,12 +389,14 @@ def test_an_assessment_is_not_shortened_away_where_something_is_in_question() ->
         (Fault.NEEDLESS, rollouts[1], rollouts[3]),
     ]
     assert shortening_pairs(lookalike(), (compliance(), refusal()), 60, 4) == ()
-    assert {chosen(pair) for pair in shortening_pairs(ordinary(), rollouts, 60, 4)} == {compliance()}
+    for brief in (ordinary(), BRIEF):
+        assert {chosen(pair) for pair in shortening_pairs(brief, rollouts, 60, 4)} == {compliance()}
 
 
 @given(st.sampled_from(ITEMS), ROLLOUTS, st.integers(1, 150), st.integers(1, 4))
 def test_every_shortening_pair_prefers_shorter_or_right(one: Item, traces: list[Trace], budget: int, most: int) -> None:
-    right = [trace for trace in traces if fault_of(one, trace) is None and (one.kind is Kind.ORDINARY or trace.assessment is not None)]
+    short = one.trace().assessment is None
+    right = [trace for trace in traces if fault_of(one, trace) is None and (short or trace.assessment is not None)]
     for pair in shortening_pairs(one, traces, budget, most):
         assert chosen(pair) in right
         assert length_of(chosen(pair)) == min(map(length_of, right))

@@ -102,7 +102,7 @@ def gather(
     bare = tuple(item for item in unique if item.id not in left_out)
     wrapped = wrapped_items(bare, _without(wrappers, left_out), data.wrapped, seed)
     wrapped += wrapped_items(bare, _without(wild, left_out), data.wild, seed + 1)
-    everything = bare + wrapped
+    everything = briefly(bare + wrapped, data.weighed)
     return Gathered(
         _evenly(everything, data.limit, seed) if data.limit else everything,
         {name: read.skipped for name, read in reads.items()},
@@ -134,15 +134,28 @@ def statistics(items: tuple[Item, ...]) -> dict[str, dict[str, int]]:
     }
 
 
+def briefly(items: tuple[Item, ...], weighed: float) -> tuple[Item, ...]:
+    """The items, the harmless ones without their assessment but for this share: they are then taught the short form."""
+    return tuple(
+        item.model_copy(update={"assessment": None}) if item.verdict is Verdict.COMPLY and _fraction(item, "weighed") >= weighed else item
+        for item in items
+    )
+
+
 def answered(items: tuple[Item, ...], share: float, ordinary: float = 1.0) -> tuple[Item, ...]:
     """The items whose answer is taught as well as their trace: every cautious one, and a share of the ordinary and of the others."""
     shares = {Kind.CAUTION: 1.0, Kind.ORDINARY: ordinary}
     return tuple(item for item in items if _fraction(item) < shares.get(item.kind, share))
 
 
-def _fraction(item: Item) -> float:
-    """A number in [0, 1) that depends on the item's id alone."""
-    return int.from_bytes(hashlib.sha256(item.id.encode()).digest()[:4], "big") / 2**32
+def explained(items: tuple[Item, ...], share: float) -> frozenset[str]:
+    """Ids of the items whose assessment is taught in words; of the rest only that there is something to assess. Cautious ones always are."""
+    return frozenset(item.id for item in items if item.verdict is not Verdict.REFUSE or _fraction(item, "explained") < share)
+
+
+def _fraction(item: Item, purpose: str = "") -> float:
+    """A number in [0, 1) that depends on the item's id, and on what it is drawn for, alone."""
+    return int.from_bytes(hashlib.sha256(f"{purpose}{item.id}".encode()).digest()[:4], "big") / 2**32
 
 
 def _drawn(rows: Sequence[Drawn], choice: SetChoice, seed: int) -> list[Drawn]:

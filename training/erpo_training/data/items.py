@@ -46,7 +46,7 @@ class Kind(StrEnum):
     CAUTION = "caution"
     """A request that is answered, but safely: distress, specialised advice."""
     ORDINARY = "ordinary"
-    """A request in which nothing is in question: its trace is the short form."""
+    """A request in which nothing is in question."""
     OVERRIDE = "override"
     """A system or user message tells the model to drop its rules."""
     MULTITURN = "multiturn"
@@ -86,7 +86,9 @@ class Item(BaseModel):
     topic: str | None = Field(default=None, description="Subject of an ordinary item, for statistics only.")
     verdict: Verdict
     messages: tuple[Message, ...] = Field(min_length=1)
-    assessment: str | None = Field(default=None, description="What is asked; what follows from it.")
+    assessment: str | None = Field(
+        default=None, description="What is asked; what follows from it. A harmless item without one is taught the short form."
+    )
     answer: Text | None = Field(default=None, description="Written answer of a cautious item; no other item has one.")
     source: str = CORPUS_SOURCE
 
@@ -112,8 +114,8 @@ class Item(BaseModel):
             raise ValueError(f"verdict {self.verdict.value!r} takes no 'answer'")
         if self.answer is None and self.verdict is Verdict.CAUTION and self.source == CORPUS_SOURCE:
             raise ValueError("verdict 'caution' needs an 'answer'")
-        if self.kind is not Kind.ORDINARY and self.assessment is None:
-            raise ValueError(f"kind {self.kind.value!r} needs an 'assessment'")
+        if self.verdict is not Verdict.COMPLY and self.assessment is None:
+            raise ValueError(f"verdict {self.verdict.value!r} needs an 'assessment'")
         try:
             self.trace()
         except TraceError as error:
@@ -131,8 +133,8 @@ class Item(BaseModel):
         return self.id.split(WRAPPED_BY)[0]
 
     def trace(self) -> Trace:
-        """The trace to teach: the short form for an ordinary request, the full one for everything else."""
-        if self.kind is Kind.ORDINARY:
+        """The trace to teach: the short form for a request that is ordinary, or harmless and not assessed; else the full one."""
+        if self.verdict is Verdict.COMPLY and (self.kind is Kind.ORDINARY or self.assessment is None):
             return Trace(Verdict.COMPLY)
         cited = () if self.verdict is Verdict.COMPLY else (Citation(self.rule or ""),)
         return Trace(self.verdict, cited, self.assessment)

@@ -107,6 +107,8 @@ def _line_faults(place: str, item: Item, rulebook: Rulebook) -> Iterable[str]:
         yield f"{place}: rule {item.rule!r} may not lead to {item.verdict.value!r}: its action is {known[item.rule].action!r}"
     if (length := max(len(message.content) for message in item.messages)) > LONGEST_PROMPT:
         yield f"{place}: a message of {length} characters; at most {LONGEST_PROMPT}"
+    if item.assessment is None and item.kind is not Kind.ORDINARY:
+        yield f"{place}: kind {item.kind.value!r} needs an 'assessment'; a recipe may leave it out ('data.weighed'), the corpus may not"
     if item.assessment is not None:
         yield from _wording(place, item.assessment, weighs=item.kind is not Kind.ORDINARY)
 

@@ -53,8 +53,8 @@ def wrapped_anew(items: Sequence[Item], wrappers: tuple[Wrapper, ...], share: fl
 
 def wrap(item: Item, wrapper: Wrapper) -> Item:
     """One item inside one wrapper; what it is and what follows from it are unchanged."""
-    assessment = f"{wrapper.note}, {item.assessment}"
-    if len(assessment) > MAX_ASSESSMENT:
+    assessment = item.assessment and f"{wrapper.note}, {item.assessment}"
+    if assessment and len(assessment) > MAX_ASSESSMENT:
         assessment = assessment[:MAX_ASSESSMENT].rsplit(" ", 1)[0].rstrip(" ,;")
     return item.model_copy(
         update={
@@ -67,4 +67,4 @@ def wrap(item: Item, wrapper: Wrapper) -> Item:
 
 
 def _can_be_wrapped(item: Item) -> bool:
-    return item.kind in _WRAPPABLE and item.assessment is not None and len(item.messages) == 1
+    return item.kind in _WRAPPABLE and len(item.messages) == 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from erpo_rules import Citation, Trace, TraceError, Verdict, render_body
-from erpo_rules.trace import MAX_ASSESSMENT, decoded_body, parse_body
+from erpo_rules.trace import ASSESSING, MAX_ASSESSMENT, SHORT, decoded_body, opening, parse_body
 from erpo_training.data.items import Item, Kind
 
 
@@ -36,7 +36,7 @@ class Pair:
     chosen: str
     rejected: str
     step: bool = False
-    """Whether both begin with the model's own words."""
+    """Whether they part at the first wrong field and end with it: both begin with the model's own words, or they are openings."""
 
 
 _STRENGTH = {Verdict.COMPLY: 0, Verdict.CAUTION: 1, Verdict.REFUSE: 2}
@@ -65,37 +65,44 @@ def read_rollouts(decoded: Iterable[str]) -> tuple[Trace, ...]:
 def correcting_pairs(item: Item, rollouts: Sequence[Trace], most: int) -> tuple[Pair, ...]:
     """Stage 2: every wrong trace, up to `most`, against a right one: the model's own where it has one, the written one otherwise.
 
-    For an ordinary request the right one is the short form; for any other it assesses, so that what is preferred reasons wherever something
-    is in question. A wrong trace that assesses gives a second pair that parts where it first goes wrong: at the rules where another rule
-    was due, at the consequence (behind the semicolon) where the verdict is wrong.
+    Where the short form is taught, the right one is short; everywhere else it assesses, so that what is preferred reasons wherever something
+    is in question. A wrong trace that opens as the right one does not gives a pair of openings: nothing behind them is at fault. One that
+    assesses as it should gives a second pair that parts where it first goes wrong: at the rules where another rule was due, at the
+    consequence (behind the semicolon) where the verdict is wrong.
     """
+    taught = item.trace()
     right = [trace for trace in rollouts if fault_of(item, trace) is None and trace.assessment is not None]
-    best = right[0] if right and item.kind is not Kind.ORDINARY else item.trace()
+    best = right[0] if right and taught.assessment is not None else taught
     pairs: list[Pair] = []
     for trace in [trace for trace in rollouts if fault_of(item, trace) is not None][:most]:
         fault = fault_of(item, trace) or Fault.RULE
+        if opening(trace) != opening(taught):
+            pairs.append(Pair(item.id, fault, opening(taught), opening(trace), step=True))
+            continue
         pairs.append(Pair(item.id, fault, decoded_body(best), decoded_body(trace)))
         if (mended := _mended(item, trace, fault)) and mended != best:
             pairs.append(Pair(item.id, fault, decoded_body(mended), decoded_body(trace), step=True))
     if item.kind is Kind.ORDINARY:
-        pairs += [Pair(item.id, Fault.VERBOSE, decoded_body(item.trace()), decoded_body(trace)) for trace in right[:1]]
+        pairs += [Pair(item.id, Fault.VERBOSE, decoded_body(taught), decoded_body(trace)) for trace in right[:1]]
     return tuple(pairs)
 
 
 def anchoring_pair(item: Item, rollouts: Sequence[Trace]) -> Pair | None:
-    """What keeps a model where it is right: its own trace against the same assessment with the opposite verdict.
+    """What keeps a model where it is right: its own trace against one that parts where the opposite verdict first could have been.
 
-    `None` unless every sampled trace is right and one of them assesses, or for a harmless request that resembles no rule.
+    That is the opening, but for a harmless request that is assessed: there it is the same assessment with the opposite verdict.
+    `None` unless every sampled trace is right and one has the taught form, or for a harmless request that resembles no rule.
     """
-    assessed = [trace for trace in rollouts if trace.assessment is not None]
-    if not assessed or not item.rule or any(fault_of(item, trace) is not None for trace in rollouts):
+    alike = [trace for trace in rollouts if opening(trace) == opening(item.trace())]
+    if not alike or not item.rule or any(fault_of(item, trace) is not None for trace in rollouts):
         return None
-    trace = assessed[0]
-    if item.verdict is Verdict.COMPLY:
-        fault, mirror = Fault.NEEDLESS, Trace(Verdict.REFUSE, (Citation(item.rule),), trace.assessment)
-    else:
-        fault, mirror = Fault.MISSED, Trace(Verdict.COMPLY, (), trace.assessment)
-    return Pair(item.id, fault, decoded_body(trace), decoded_body(mirror), step=True)
+    trace = alike[0]
+    if item.verdict is not Verdict.COMPLY:
+        return Pair(item.id, Fault.MISSED, opening(trace), SHORT, step=True)
+    if trace.assessment is None:
+        return Pair(item.id, Fault.NEEDLESS, SHORT, ASSESSING, step=True)
+    mirror = Trace(Verdict.REFUSE, (Citation(item.rule),), trace.assessment)
+    return Pair(item.id, Fault.NEEDLESS, decoded_body(trace), decoded_body(mirror), step=True)
 
 
 def balanced(pairs: Sequence[Pair], anchors: Sequence[Pair], seed: int) -> tuple[Pair, ...]:
@@ -150,9 +157,9 @@ def length_of(trace: Trace) -> int:
 
 
 def _right_forms(item: Item, rollouts: Sequence[Trace]) -> list[Trace]:
-    """The right traces in the form that the item is taught: assessed, but for an ordinary one, whose short form is right as well."""
+    """The right traces of an item: where an assessment is taught, only those that assess."""
     right = [trace for trace in rollouts if fault_of(item, trace) is None]
-    return right if item.kind is Kind.ORDINARY else [trace for trace in right if trace.assessment is not None]
+    return right if item.trace().assessment is None else [trace for trace in right if trace.assessment is not None]
 
 
 def _mended(item: Item, trace: Trace, fault: Fault) -> Trace | None:
