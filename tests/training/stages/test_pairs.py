@@ -119,7 +119,6 @@ def test_what_is_sampled_reads_back(traces: list[Trace]) -> None:
         (item(), compliance("asks for a lock; harmless"), refusal("asks for a lock"), Fault.MISSED),
         (CARE, compliance("asks for a lock; harmless"), caution("asks for a lock"), Fault.MISSED),
         (lookalike(), refusal("asks for a lock; burglary"), compliance("asks for paint"), Fault.NEEDLESS),
-        (item(), refusal("asks for a lock; burglary", "S1"), refusal("asks for a lock"), Fault.RULE),
     ],
 )
 def test_a_wrong_trace_stands_against_the_models_own_right_one_and_against_its_mended_self(
@@ -140,8 +139,10 @@ def test_a_wrong_verdict_goes_wrong_at_the_consequence(labelled: Item, wrong: Tr
     assert shared(step) == "Assessment: asks for a lock; "
 
 
-def test_a_wrong_rule_goes_wrong_at_the_rules() -> None:
-    _, step = correcting_pairs(item(), (refusal("asks for a lock; burglary", "S1"),), 4)
+@pytest.mark.parametrize("right", [(), (refusal("asks for a lock; burglary"),), (refusal("asks"),)])
+def test_a_wrong_rule_goes_wrong_at_the_rules_and_is_compared_there_alone(right: tuple[Trace, ...]) -> None:
+    (step,) = correcting_pairs(item(), (refusal("asks for a lock; burglary", "S1"), *right), 4)
+    assert (step.fault, step.step) == (Fault.RULE, True)
     assert chosen(step) == refusal("asks for a lock; burglary", "S2")
     assert shared(step) == "Assessment: asks for a lock; burglary\nRules: [S"
 
@@ -234,9 +235,10 @@ def test_every_correcting_pair_prefers_right_to_wrong(one: Item, traces: list[Tr
             assert shared(pair).startswith(f"Assessment: {asked}; ")
             assert chosen(pair).assessment == f"{asked}; {consequence(one)}"
     wrong = [trace for trace in traces if fault_of(one, trace)]
-    opened = sum(map(is_of_openings, pairs))
+    misopened = [trace for trace in wrong[:most] if (trace.assessment is None) != short]
+    assert sum(map(is_of_openings, pairs)) == len({fault_of(one, trace) for trace in misopened})
     closed = {pair.rejected for pair in pairs if pair.fault is not Fault.VERBOSE and not is_of_openings(pair)}
-    assert opened + len(closed) == min(most, len(wrong))
+    assert len(closed) == min(most, len(wrong)) - len(misopened)
     whole = [pair for pair in pairs if not pair.step]
     assert not {pair.chosen for pair in whole} & {pair.rejected for pair in whole}, "nothing is preferred here and not there"
 

@@ -175,7 +175,7 @@ def _on_disk(pairs: Sequence[PairRow], folder: Path) -> Any:
         if not folder.is_dir():
             partial = folder.with_name(f".{folder.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
-            Dataset.from_list(list(pair_columns(pairs))).save_to_disk(partial)
+            Dataset.from_list(sorted(pair_columns(pairs), key=lambda row: row["length"])).save_to_disk(partial)  # little is padded
             os.replace(partial, folder)
     return load_from_disk(folder)
 

@@ -66,9 +66,9 @@ def correcting_pairs(item: Item, rollouts: Sequence[Trace], most: int) -> tuple[
     """Stage 2: every wrong trace, up to `most`, against a right one: the model's own where it has one, the written one otherwise.
 
     Where the short form is taught, the right one is short; everywhere else it assesses, so that what is preferred reasons wherever something
-    is in question. A wrong trace that opens as the right one does not gives a pair of openings: nothing behind them is at fault. One that
-    assesses as it should gives a second pair that parts where it first goes wrong: at the rules where another rule was due, at the
-    consequence (behind the semicolon) where the verdict is wrong.
+    is in question. Wrong traces that open as the right one does not give one pair of openings: nothing behind them is at fault. One that
+    only cites another rule than is due gives a pair that parts at the rules. One that assesses as it should and judges wrongly gives two:
+    of whole traces, and one that parts at the consequence (behind the semicolon).
     """
     taught = item.trace()
     right = [trace for trace in rollouts if fault_of(item, trace) is None and trace.assessment is not None]
@@ -79,12 +79,13 @@ def correcting_pairs(item: Item, rollouts: Sequence[Trace], most: int) -> tuple[
         if opening(trace) != opening(taught):
             pairs.append(Pair(item.id, fault, opening(taught), opening(trace), step=True))
             continue
-        pairs.append(Pair(item.id, fault, decoded_body(best), decoded_body(trace)))
-        if (mended := _mended(item, trace, fault)) and mended != best:
+        if fault is not Fault.RULE:
+            pairs.append(Pair(item.id, fault, decoded_body(best), decoded_body(trace)))
+        if (mended := _mended(item, trace, fault)) and (fault is Fault.RULE or mended != best):
             pairs.append(Pair(item.id, fault, decoded_body(mended), decoded_body(trace), step=True))
     if item.kind is Kind.ORDINARY:
         pairs += [Pair(item.id, Fault.VERBOSE, decoded_body(taught), decoded_body(trace)) for trace in right[:1]]
-    return tuple(pairs)
+    return tuple(dict.fromkeys(pairs))
 
 
 def anchoring_pair(item: Item, rollouts: Sequence[Trace]) -> Pair | None:
