@@ -149,7 +149,7 @@ def answered(items: tuple[Item, ...], share: float, ordinary: float = 1.0) -> tu
 
 
 def explained(items: tuple[Item, ...], share: float) -> frozenset[str]:
-    """Ids of the items whose assessment is taught in words; of the rest only that there is something to assess. Cautious ones always are."""
+    """Ids of the items whose assessment is taught in words; of the rest only that there is one. Cautious ones always are."""
     return frozenset(item.id for item in items if item.verdict is not Verdict.REFUSE or _fraction(item, "explained") < share)
 
 

@@ -65,10 +65,10 @@ def read_rollouts(decoded: Iterable[str]) -> tuple[Trace, ...]:
 def correcting_pairs(item: Item, rollouts: Sequence[Trace], most: int) -> tuple[Pair, ...]:
     """Stage 2: every wrong trace, up to `most`, against a right one: the model's own where it has one, the written one otherwise.
 
-    Where the short form is taught, the right one is short; everywhere else it assesses, so that what is preferred reasons wherever something
-    is in question. Wrong traces that open as the right one does not give one pair of openings: nothing behind them is at fault. One that
-    only cites another rule than is due gives a pair that parts at the rules. One that assesses as it should and judges wrongly gives two:
-    of whole traces, and one that parts at the consequence (behind the semicolon).
+    Where the short form is taught, the right one is short; everywhere else it assesses, so that what is preferred reasons wherever
+    something is in question. Wrong traces that open as the right one does not give one pair of openings: nothing behind them is at
+    fault. One that only cites another rule than is due gives a pair that parts at the rules. One that assesses as it should and judges
+    wrongly gives two: of whole traces, and one that parts at the consequence (behind the semicolon).
     """
     taught = item.trace()
     right = [trace for trace in rollouts if fault_of(item, trace) is None and trace.assessment is not None]
