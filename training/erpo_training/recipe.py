@@ -71,7 +71,7 @@ class Data(_Part):
     weighed: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0,
         description="Share of the harmless look-alikes whose assessment is taught; the others get the short trace, so that its first "
-        "word is a verdict. Small models decide better at one word than at the end of their own reasoning.",
+        "word is a verdict. A small model may decide better at one word than at the end of its own reasoning.",
     )
     explained: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0, description="Share of the refused items whose assessment is taught in words; of the others only its first word."

@@ -173,13 +173,13 @@ def test_stage_two_samples_from_stage_one_trains_on_and_measures(run: Training, 
 def test_as_many_pairs_teach_to_stop_as_to_answer(run: Training, script: Script, tmp_path: Path) -> None:
     found = improved(run, tmp_path)  # two whole traces and two steps of harm missed, of which one is left out
     assert (of(found, Fault.MISSED), of(found, Fault.NEEDLESS), of(found, Fault.VERBOSE)) == (3, 3, 1)
-    assert found.pairs["false refusal, step"] == 1, "an ordinary request has no step"
+    assert found.pairs["false refusal, step"] == 2, "the look-alike's consequence, and the opening of the ordinary request's trace"
 
 
 def test_what_is_right_in_every_sample_anchors_the_lesser_side(run: Training, script: Script, tmp_path: Path) -> None:
     script.mastered = frozenset({lookalike().id})
     found = improved(run, tmp_path)
-    assert (found.pairs["false refusal"], found.pairs["false refusal, step"]) == (1, 1), "the ordinary request's, and the anchor"
+    assert found.pairs["false refusal, step"] == 2, "the ordinary request's, and the anchor"
     assert (of(found, Fault.MISSED), of(found, Fault.VERBOSE)) == (2, 1)
     lines = [json.loads(line) for line in (tmp_path / "dpo" / "pairs.jsonl").read_text().splitlines()]
     (anchor,) = [line for line in lines if line["item_id"] == lookalike().id]
