@@ -8,7 +8,7 @@ Pure text in, EBNF text out (GBNF, as xgrammar reads it): neither xgrammar nor v
 import json
 
 from erpo_rules.rulebook import Rulebook
-from erpo_rules.trace import MAX_ASSESSMENT, MAX_CITATIONS
+from erpo_rules.trace import ASSESSING, MAX_ASSESSMENT, MAX_CITATIONS, SHORT
 
 MAX_TRACE_TOKENS = 700
 """Bound of one trace: 160 characters of any script, one token a byte at worst, and the fixed words."""
@@ -23,7 +23,7 @@ def trace_grammar(rulebook: Rulebook) -> str:
     hard = [rule.id for rule in rulebook.enabled if rule.action == "refuse"]
     soft = [rule.id for rule in rulebook.enabled if rule.action == "caution"]
     lines = [
-        'root ::= "Rules: none" | "Assessment: " assessment "\\nRules: " rules',
+        f'root ::= "{SHORT}" | "{ASSESSING} " assessment "\\nRules: " rules',
         rf"assessment ::= [^\n\r< ] ([^\n\r<]{{0,{MAX_ASSESSMENT - 2}}} [^\n\r< ])?",
         f'rules ::= "none" | "[" rule "]" {_more(MAX_CITATIONS - 1)} "\\nVerdict: caution"' + (" | refused" if hard else ""),
         f"rule ::= {_either(every)}",

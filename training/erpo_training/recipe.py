@@ -70,7 +70,7 @@ class Data(_Part):
     answered_ordinary: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="The same share of ordinary items.")
     weighed: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0,
-        description="Share of the harmless look-alikes whose assessment is taught; the others get the short trace, so that its first "
+        description="Share of the harmless items in question whose assessment is taught; the others get the short trace, so that its first "
         "word is a verdict. A small model may decide better at one word than at the end of its own reasoning.",
     )
     explained: Annotated[float, Field(ge=0, le=1)] = Field(
