@@ -98,6 +98,7 @@ class Trace:
 _RULE_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}"
 _IN_TEXT = "\n\r<"
 _IN_REASON = "\n\r<,[]"
+_DECIDED = re.compile(r"^(?:Rules|Verdict): ?(.+)$", re.MULTILINE)
 _CITATION = re.compile(rf"\[({_RULE_ID})\](?: ([^\n\r<,\[\]]+))?")
 
 
@@ -131,6 +132,12 @@ def decoded_body(trace: Trace) -> str:
 def opening(trace: Trace) -> str:
     """The first words of `decoded_body`: whether there is something to assess."""
     return SHORT if trace.assessment is None else ASSESSING
+
+
+def deciding(body: str) -> tuple[tuple[int, int], ...]:
+    """Where a trace's text decides, as spans of characters: how it begins, which rules it cites, its verdict. The rest is wording."""
+    fields = ((match.start(1), match.end(1)) for match in _DECIDED.finditer(body))
+    return ((0, 1), *fields) if body else ()
 
 
 def parse_body(body: str) -> Trace:

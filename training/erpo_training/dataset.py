@@ -14,7 +14,7 @@ from typing import Any
 from erpo_rules import Rulebook, Verdict, render_body
 from erpo_rules.inert import control_tokens
 from erpo_rules.shown import shown
-from erpo_rules.trace import decoded_body, opening
+from erpo_rules.trace import deciding, decoded_body, opening
 from erpo_training.data.answers import Answer
 from erpo_training.data.items import Item, ItemError, Message
 from erpo_training.stages.pairs import Pair
@@ -35,6 +35,8 @@ class Row:
     item_id: str
     input_ids: list[int]
     labels: list[int]
+    deciding: tuple[int, ...] = ()
+    """Positions of the tokens that decide: whether there is something to assess, which rules, what follows."""
 
     @property
     def length(self) -> int:
@@ -111,7 +113,7 @@ def tokenise(
         # Without an answer behind it, what follows from the trace needs no teaching: nobody decodes it.
         in_words = explained is None or item.id in explained
         taught = render_body(item.trace()) if answer.text else decoded_body(item.trace()) if in_words else opening(item.trace())
-        trace = _ids(tokenizer, taught)
+        trace, decided = _trace_ids(tokenizer, taught)
         prompt, cut = _prompt(tokenizer, item.messages, max_length - len(trace) - SHORTEST_ANSWER)
         completion = trace + _ids(tokenizer, answer.text)
         if answer.finished:
@@ -120,7 +122,8 @@ def tokenise(
         cut_prompts += cut
         cut_answers += len(completion) > room
         completion = completion[:room]
-        rows.append(Row(item.id, prompt + completion, [NO_LOSS] * len(prompt) + completion))
+        decides = tuple(len(prompt) + i for i in decided if i < len(completion))
+        rows.append(Row(item.id, prompt + completion, [NO_LOSS] * len(prompt) + completion, decides))
     return Rows(tuple(rows), cut_prompts, cut_answers)
 
 
@@ -184,6 +187,14 @@ def _shortened(messages: tuple[Message, ...], tokens: int) -> tuple[Message, ...
         raise ItemError(f"a conversation of {len(messages)} messages cannot be cut to 'sft.max_length': raise it in the recipe")
     shorter = content[: (keep + 1) // 2] + " … " + content[len(content) - keep // 2 :]
     return (*messages[:index], messages[index].model_copy(update={"content": shorter}), *messages[index + 1 :])
+
+
+def _trace_ids(tokenizer: Any, text: str) -> tuple[list[int], list[int]]:
+    """Token ids of a trace's text, and which of them decide."""
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    spans = deciding(text)
+    decides = [i for i, (start, end) in enumerate(encoded["offset_mapping"]) if any(start < stop and begin < end for begin, stop in spans)]
+    return list(encoded["input_ids"]), decides
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

@@ -55,6 +55,9 @@ class Data(_Part):
     )
     corpus: bool = Field(default=True, description="Use the corpus shipped with this package.")
     repeat_corpus: Count = Field(default=1, description="How many times each corpus item is seen in one epoch.")
+    repeat_cautious: Count = Field(
+        default=1, description="How many times each item that asks for caution is seen in one epoch: there are few of them."
+    )
     wrapped: Annotated[int, Field(ge=0)] = Field(
         default=0, description="Jailbreak wrappers: this many around harmful items and as many around harmless ones."
     )
@@ -65,8 +68,9 @@ class Data(_Part):
         default=(), description="Third-party sets. Rows of which neither this package nor a teacher has an assessment are left out."
     )
     answered: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=1.0, description="Share of items that teach an answer as well as a trace; cautious items always do."
+        default=1.0, description="Share of the refused and the harmless items in question that teach an answer as well as a trace."
     )
+    answered_cautious: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="The same share of cautious items.")
     answered_ordinary: Annotated[float, Field(ge=0, le=1)] = Field(default=1.0, description="The same share of ordinary items.")
     weighed: Annotated[float, Field(ge=0, le=1)] = Field(
         default=1.0,
@@ -112,6 +116,11 @@ class Sft(_Part):
     warmup_ratio: Share = 0.05
     scheduler: Literal["cosine", "linear", "constant_with_warmup"] = "cosine"
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    deciding_weight: Annotated[float, Field(gt=0)] = Field(
+        default=1.0,
+        description="How much a token that decides (how the trace begins, the rules that it cites, its verdict) weighs in the loss beside "
+        "one of wording or of the answer. A trace has a few of the first and twenty of the others.",
+    )
     save_steps: Count = 100
     threads: Count | None = Field(default=None, description="CPU threads; all cores when omitted.")
     gradient_checkpointing: bool = False

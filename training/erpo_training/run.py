@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from erpo_rules import load_rulebook
+from erpo_rules import Verdict, load_rulebook
 from erpo_training.atomic import write_whole
 from erpo_training.data.answers import Answer, base_answers, base_identity
 from erpo_training.data.build import read_items
 from erpo_training.data.gather import Gathered, answered, explained, gather, statistics
-from erpo_training.data.items import Item, Kind
+from erpo_training.data.items import CORPUS_SOURCE, Item, Kind
 from erpo_training.dataset import Split, split, taught_answers, tokenise
 from erpo_training.export import PICTURE, Report, export_adapter
 from erpo_training.progress import only_our_bars
@@ -236,7 +236,7 @@ def held_adapter(run: RunFolder, stage: str) -> Path:
 def _supervise(shared: Training, run: RunFolder, gathered: Gathered, start: Path | None, record: Record) -> tuple[StageEntry, Accuracy]:
     """Stage 1 and its verdicts. Recorded before these are known, too: they take an engine."""
     recipe, say = shared.recipe, shared.say
-    speaking = answered(gathered.items, recipe.data.answered, recipe.data.answered_ordinary)
+    speaking = answered(gathered.items, recipe.data)
     with first_before_others():
         answers = base_answers(speaking, shared.base, recipe.answers, recipe.seed, run.answers)
     record.head["answers"] = {"taught": len(answers.by_item), "refused": answers.refused, "empty": answers.empty}
@@ -266,11 +266,12 @@ def _sft(shared: Training, taught: dict[str, Answer], folder: Path, start: Path 
 
 
 def weighted(parts: Split, recipe: Recipe) -> tuple[Item, ...]:
-    """The items of one epoch, those of the corpus as often as the recipe says."""
+    """The items of one epoch, those of the corpus and the cautious ones as often as the recipe says."""
+    data = recipe.data
 
     def copies(item: Item) -> int:
-        written_here = item.source == Item.model_fields["source"].default and item.kind is not Kind.WRAPPED
-        return recipe.data.repeat_corpus if written_here else 1
+        written_here = item.source == CORPUS_SOURCE and item.kind is not Kind.WRAPPED
+        return (data.repeat_corpus if written_here else 1) * (data.repeat_cautious if item.verdict is Verdict.CAUTION else 1)
 
     return tuple(copy for item in parts.train for copy in [item] * copies(item))
 

@@ -136,10 +136,10 @@ def test_no_item_is_an_error(tmp_path: Path, rulebook: Rulebook) -> None:
 
 def test_ordinary_items_always_teach_an_answer() -> None:
     many = tuple(lookalike(f"l{n}") for n in range(200))
-    chosen = answered((*many, ordinary()), 0.3)
+    chosen = answered((*many, ordinary()), Data(answered=0.3))
     assert ordinary() in chosen
     assert 30 < len(chosen) < 90
-    assert answered(many, 1.0) == many
+    assert answered(many, Data()) == many
 
 
 def test_harmless_items_but_for_a_share_are_taught_briefly_and_harmful_ones_never() -> None:
@@ -159,7 +159,13 @@ def test_all_but_a_share_of_the_refused_items_teach_only_how_their_trace_opens()
     assert explained(many, 1.0) == {one.id for one in many}
 
 
+def test_fewer_cautious_items_can_teach_an_answer() -> None:
+    many = tuple(CARE.model_copy(update={"id": f"c{n}"}) for n in range(200))
+    assert 20 < len(answered(many, Data(answered_cautious=0.2))) < 60
+    assert answered(many, Data(answered=0.0)) == many
+
+
 def test_fewer_ordinary_items_can_teach_an_answer() -> None:
     many = tuple(ordinary(f"o{n}") for n in range(200))
-    assert 20 < len(answered(many, 1.0, 0.2)) < 60
-    assert answered(many, 0.0) == many
+    assert 20 < len(answered(many, Data(answered_ordinary=0.2))) < 60
+    assert answered(many, Data(answered=0.0)) == many

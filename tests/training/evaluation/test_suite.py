@@ -28,7 +28,7 @@ def test_a_shipped_suite_is_named_like_its_file_and_asks_one_question(name: str)
 
 
 def test_suites_come_in_the_order_of_the_report() -> None:
-    assert shipped_suites() == ("harmful", "attacked", "lookalike", "ordinary", "ifeval", "gsm8k", "rules", "cost")
+    assert shipped_suites() == ("harmful", "attacked", "lookalike", "ordinary", "ifeval", "gsm8k", "rules", "care", "cost")
 
 
 def test_every_measure_has_a_shipped_suite_and_every_set_is_drawn_on() -> None:

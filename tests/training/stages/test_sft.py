@@ -149,3 +149,11 @@ def test_the_exported_adapter_is_whole_and_names_no_path(
     assert str(base) not in text
     assert json.loads((adapter / "adapter_config.json").read_text())["base_model_name_or_path"] == "Org/Tiny"
     assert "UCSC-VLAA/STAR-1" in text
+
+
+def test_tokens_that_decide_can_weigh_more(base: Path, tokenizer: Any, tmp_path: Path, trained: tuple[SftResult, Path]) -> None:
+    weighed = run(base, tokenizer, tmp_path, deciding_weight=20.0)
+    assert weighed.history[0]["loss"] != pytest.approx(trained[0].history[0]["loss"], rel=1e-3)
+    assert weighed.history[0]["mean_token_accuracy"] == trained[0].history[0]["mean_token_accuracy"], "the same first batch"
+    again = run(base, tokenizer, tmp_path / "again", deciding_weight=1.0)
+    assert again.history[0]["loss"] == pytest.approx(trained[0].history[0]["loss"])

@@ -142,10 +142,15 @@ def briefly(items: tuple[Item, ...], weighed: float) -> tuple[Item, ...]:
     )
 
 
-def answered(items: tuple[Item, ...], share: float, ordinary: float = 1.0) -> tuple[Item, ...]:
-    """The items whose answer is taught as well as their trace: every cautious one, and a share of the ordinary and of the others."""
-    shares = {Kind.CAUTION: 1.0, Kind.ORDINARY: ordinary}
-    return tuple(item for item in items if _fraction(item) < shares.get(item.kind, share))
+def answered(items: tuple[Item, ...], data: Data) -> tuple[Item, ...]:
+    """The items whose answer is taught as well as their trace: a share of the cautious, of the ordinary and of the others."""
+
+    def share(item: Item) -> float:
+        if item.verdict is Verdict.CAUTION:
+            return data.answered_cautious
+        return data.answered_ordinary if item.kind is Kind.ORDINARY else data.answered
+
+    return tuple(item for item in items if _fraction(item) < share(item))
 
 
 def explained(items: tuple[Item, ...], share: float) -> frozenset[str]:

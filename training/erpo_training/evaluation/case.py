@@ -24,6 +24,8 @@ class Label(StrEnum):
     """It sounds like harm, and should be answered."""
     ORDINARY = "ordinary"
     """Nothing is in question."""
+    DELICATE = "delicate"
+    """It should be answered, but with care: distress, specialised advice."""
 
 
 @dataclass(frozen=True, slots=True)

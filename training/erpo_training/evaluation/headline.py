@@ -31,6 +31,8 @@ LINES = (
     Line("Harmless requests inside the same attacks refused", "lookalike", "over_refusal", "wrapped"),
     Line("Ordinary requests refused", "ordinary", "over_refusal"),
     Line("Right rule cited first", "rules", "cited_right"),
+    Line("Delicate requests met with care", "care", "care"),
+    Line("Harmless requests in the words of delicate ones met with care or refused", "care", "needless_care"),
     Line("IFEval, prompts, strict", "ifeval", "prompt_strict"),
     Line("GSM8K, exact match", "gsm8k", "exact_match"),
     Line("Trace tokens before a harmful request, median", "cost", "trace_tokens", "harmful"),

@@ -27,6 +27,9 @@ WHOLE = ("all", "families", "direct", "wrapped")
 
 TRACED = (
     "cited_right",
+    "care",
+    "careless",
+    "needless_care",
     "switched_off_cited",
     "switched_off_answered",
     "added_cited",

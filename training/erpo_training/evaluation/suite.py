@@ -36,6 +36,8 @@ class Measure(StrEnum):
     """Problems solved: the last number of the answer is the solution."""
     RULES = "rules"
     """Whether the right rule is cited, and whether a rulebook's edit is obeyed."""
+    CARE = "care"
+    """Whether a delicate request is met with care, and a harmless one in the same words is not."""
     COST = "cost"
     """Latency that the trace adds, pair by pair."""
 
@@ -90,14 +92,14 @@ class Suite(BaseModel):
     def _asks_something(self) -> Self:
         if not self.parts:
             raise ValueError("no parts: a suite needs at least one")
-        if not self.answer_tokens and self.measure is not Measure.RULES:
-            raise ValueError("'answer_tokens' is 0, and only 'measure: rules' needs no answer")
+        if not self.answer_tokens and self.measure not in (Measure.RULES, Measure.CARE):
+            raise ValueError("'answer_tokens' is 0, and only 'measure: rules' and 'measure: care' need no answer")
         return self
 
 
 def shipped_suites() -> tuple[str, ...]:
     """Names of the suites in the package, in the order in which they are reported."""
-    order = ("harmful", "attacked", "lookalike", "ordinary", "ifeval", "gsm8k", "rules", "cost")
+    order = ("harmful", "attacked", "lookalike", "ordinary", "ifeval", "gsm8k", "rules", "care", "cost")
     folder = files("erpo_training") / "evaluation" / "suites"
     found = {f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml")}
     return tuple(sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name)))

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from erpo_rules import RulebookError, load_rulebook
@@ -95,26 +96,27 @@ class _Look:
         yield Finding("tokenizer", f"{len(tokenizer):,} tokens, with a chat template")
         if gathered is not None:
             try:
-                yield from self._stages(folder, gathered, parts, tokenizer, model)
+                with TemporaryDirectory(prefix="erpo-dry-run-") as place:  # trainers make their folders at once
+                    yield from self._stages(folder, gathered, parts, tokenizer, model, Path(place))
             except ItemError as error:
                 yield Finding("rows", str(error), holds=False)
         yield from self._cost(shape)
 
-    def _stages(self, folder: Path, gathered: Gathered, parts: Split, tokenizer: Any, model: Any) -> Iterator[Finding]:
+    def _stages(self, folder: Path, gathered: Gathered, parts: Split, tokenizer: Any, model: Any, place: Path) -> Iterator[Finding]:
         import torch
         from datasets import Dataset
 
         from erpo_training.run import weighted
 
         recipe, sft = self.recipe, self.recipe.sft
-        speaking = answered(gathered.items, recipe.data.answered, recipe.data.answered_ordinary)
+        speaking = answered(gathered.items, recipe.data)
         taught = taught_answers(speaking, {}, load_rulebook(recipe.rulebook))
         sampled = {item.id for item in speaking} - taught.keys()
         rows = tokenise(weighted(parts, recipe), taught, tokenizer, sft.max_length).rows
         held = tokenise(parts.validation, taught, tokenizer, sft.max_length).rows
         tokens = sum(min(sft.max_length, row.length + recipe.answers.max_tokens * (row.item_id in sampled)) for row in rows)
-        _unplaced(config := sft_config(recipe, Path("dry-run"), validated=bool(held)))
-        sft_trainer(model, config, rows, held, tokenizer)
+        _unplaced(config := sft_config(recipe, place / "sft", validated=bool(held)))
+        sft_trainer(model, config, rows, held, tokenizer, deciding_weight=sft.deciding_weight)
         steps = sft.max_steps or math.ceil(_steps(len(rows), sft.batch_size, sft.gradient_accumulation) * sft.epochs)
         yield Finding("answers", f"{len(sampled):,} sampled from the base, of at most {recipe.answers.max_tokens} tokens")
         yield Finding("sft", f"{len(rows):,} rows, at most {tokens:,} tokens an epoch, {steps:,} steps; trainer built")
@@ -122,7 +124,7 @@ class _Look:
         rounds = [(f"round {number + 1}", recipe.shorten) for number in range(recipe.shorten.rounds)] if recipe.shorten else []
         for name, stage in [("dpo", recipe.dpo), *rounds]:
             if stage is not None:
-                _unplaced(config := dpo_config(recipe, stage, Path(name), ld_alpha=getattr(stage, "ld_alpha", None)))
+                _unplaced(config := dpo_config(recipe, stage, place / name, ld_alpha=getattr(stage, "ld_alpha", None)))
                 config.precompute_ref_log_probs = False  # which takes weights
                 pair = PairRow(rows[0].input_ids, [0], [1])
                 with torch.device("meta"):  # the reference adapter, which the trainer adds, has no weights either

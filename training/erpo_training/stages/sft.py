@@ -8,6 +8,7 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -19,6 +20,7 @@ from erpo_training.stages.blueprint import lora_config
 from erpo_training.stages.checkpoints import last_checkpoint
 from erpo_training.stages.lm_head import cut_for_cpu
 from erpo_training.stages.trackers import end_tracking
+from erpo_training.stages.weighing import WEIGHTS, Weighing, collated, weighed
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def train_sft(
         adapted = get_peft_model(model, lora_config(recipe.sft.lora, model.config.num_hidden_layers), autocast_adapter_dtype=whole)
     else:
         adapted = PeftModel.from_pretrained(model, start, is_trainable=True, autocast_adapter_dtype=whole)
-    trainer = sft_trainer(adapted, config, train, validation, tokenizer)
+    trainer = sft_trainer(adapted, config, train, validation, tokenizer, deciding_weight=recipe.sft.deciding_weight)
     with shown(trainer, "sft"):
         outcome = trainer.train(resume_from_checkpoint=last_checkpoint(folder / "checkpoints"))
     measured: dict[str, Any] = trainer.evaluate() if validation else {}
@@ -119,28 +121,43 @@ def sft_config(recipe: Recipe, folder: Path, *, validated: bool) -> Any:
     )
 
 
-def sft_trainer(model: Any, config: Any, train: Iterable[Row], validation: Iterable[Row], tokenizer: Any) -> Any:
-    """TRL's trainer over tokenised rows."""
+def sft_trainer(
+    model: Any, config: Any, train: Iterable[Row], validation: Iterable[Row], tokenizer: Any, *, deciding_weight: float = 1.0
+) -> Any:
+    """TRL's trainer over tokenised rows; a token that decides weighs `deciding_weight` times one of wording."""
     from datasets import Dataset
     from trl import SFTTrainer
 
     from erpo_training.stages.batches import EpochOrder, order_of
 
     class Trainer(SFTTrainer):  # type: ignore[misc]
-        """Takes the rows of an epoch in the same order whether or not it was killed before."""
+        """Takes the rows of an epoch in the same order whether or not it was killed before, and every token at its weight."""
 
         def _get_train_sampler(self, *_: Any) -> EpochOrder:
             return order_of(self)
 
+        def _set_signature_columns_if_needed(self) -> None:
+            super()._set_signature_columns_if_needed()
+            kept: list[str] = self._signature_columns
+            self._signature_columns: list[str] = [*kept, *({WEIGHTS} - {*kept})]
+
+        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Any:
+            with weighed(self.model, inputs.pop(WEIGHTS)):
+                return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    train = tuple(train)
+    weighing = Weighing.over(train, deciding_weight)
     held = sorted(validation, key=lambda row: row.length)  # so that little is padded
-    return Trainer(
+    trainer = Trainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(list(_columns(train))),
-        eval_dataset=Dataset.from_list(list(_columns(held))) if held else None,
+        train_dataset=Dataset.from_list([_columns(row, weighing) for row in train]),
+        eval_dataset=Dataset.from_list([_columns(row, weighing) for row in held]) if held else None,
         processing_class=tokenizer,
     )
+    trainer.data_collator = partial(collated, trainer.data_collator)
+    return trainer
 
 
-def _columns(rows: Iterable[Row]) -> Iterable[dict[str, Any]]:
-    return ({"input_ids": row.input_ids, "labels": row.labels, "length": row.length} for row in rows)
+def _columns(row: Row, weighing: Weighing) -> dict[str, Any]:
+    return {"input_ids": row.input_ids, "labels": row.labels, "length": row.length, WEIGHTS: weighing.of(row)}
