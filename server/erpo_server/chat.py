@@ -42,14 +42,21 @@ class ChatPipeline:
 
     Args:
         model_refuses: let the model write refusals instead of the rulebook.
+        strictness: how readily requests are assessed (`erpo_rules.strictness`).
+
+    Raises:
+        StrictnessError: not with this model's tokenizer.
     """
 
-    def __init__(self, engine: ChatEngine, rulebook: Rulebook, metrics: Metrics, *, model_refuses: bool = False) -> None:
+    def __init__(
+        self, engine: ChatEngine, rulebook: Rulebook, metrics: Metrics, *, model_refuses: bool = False, strictness: float = 0.0
+    ) -> None:
         self.engine = engine
         self.rulebook = rulebook
         self.metrics = metrics
         self.model_refuses = model_refuses
         self._grammar = trace_grammar(rulebook)
+        self._bias = {str(token): bias for token, bias in engine.opening_bias(strictness).items()}
 
     async def warm_up(self) -> None:
         """Run one request through, so that the grammar is compiled and the first user does not wait for it."""
@@ -201,6 +208,7 @@ class ChatPipeline:
             "repetition_penalty": 1.0,  # a model's generation_config.json often has another, which would bias the trace
             "max_completion_tokens": MAX_TRACE_TOKENS,
             "structured_outputs": {"grammar": self._grammar},
+            **({"logit_bias": self._bias} if self._bias else {}),
             "tool_choice": "none",
         }
         return {**body, "stream": True, "stream_options": {"include_usage": True}} if stream else body

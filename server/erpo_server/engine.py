@@ -15,6 +15,10 @@ class ChatEngine(Protocol):
         """The tokenizer's control tokens."""
         ...
 
+    def opening_bias(self, strictness: float) -> dict[int, float]:
+        """What to add to which token's logit so that traces are as strict (`erpo_rules.strictness`). Raises `StrictnessError`."""
+        ...
+
     def check(self, body: dict[str, Any]) -> None:
         """Validate a request without running it."""
         ...

@@ -56,7 +56,9 @@ class ErpoPlugin:
             )
         rulebook = load_rulebook(self._settings.rulebook).without(*self._settings.disable_rules)
         metrics = Metrics(rule.id for rule in rulebook.rules)
-        pipeline = ChatPipeline(engine, rulebook, metrics, model_refuses=self._settings.refusal_style == "model")
+        pipeline = ChatPipeline(
+            engine, rulebook, metrics, model_refuses=self._settings.refusal_style == "model", strictness=self._settings.strictness
+        )
         names = args.served_model_name or [args.model]
         card = {
             "object": "model",

@@ -5,6 +5,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
+from erpo_rules.strictness import LIMIT
+
 
 class SettingError(ValueError):
     """A setting that cannot be used; the message names its variable, the value and what would be right."""
@@ -29,6 +31,13 @@ class Settings(BaseSettings):
     read_encoded: bool = Field(
         default=True,
         description="Whether the model is also shown in plain what users and tools send encoded: base64, letters shifted or turned, …",
+    )
+    strictness: float = Field(
+        default=0.0,
+        ge=-LIMIT,
+        le=LIMIT,
+        description="Logits added where a trace opens. Above 0 more requests are assessed: less harm is missed, more look-alikes are "
+        "refused. Below 0 the other way about; 0 is the adapter's own balance.",
     )
     keep_alive_seconds: float = Field(
         default=10.0, gt=0, description="A stream that is silent for so long gets a comment line, so that proxies keep it open."

@@ -17,6 +17,7 @@ from vllm.exceptions import VLLMClientError, VLLMValidationError
 from vllm.version import __version__
 
 from erpo_rules.inert import control_tokens
+from erpo_rules.strictness import opening_bias
 from erpo_server.errors import ApiError
 
 __all__ = ["ENGINE_VERSION", "VllmChatEngine", "launch", "request_fields", "with_cancellation", "with_keep_alive"]
@@ -47,6 +48,9 @@ class VllmChatEngine:
     def __init__(self, handler: Any) -> None:
         self._handler = handler
         self.special_tokens = control_tokens(handler.renderer.tokenizer)
+
+    def opening_bias(self, strictness: float) -> dict[int, float]:
+        return opening_bias(self._handler.renderer.tokenizer, strictness)
 
     @property
     def chat_template(self) -> str:

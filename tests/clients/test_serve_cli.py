@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 
 from erpo_client.cli import serve
 from erpo_server import launch
+from erpo_server.settings import read_settings
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[launch.Plan]:
     """What would have been started."""
     plans: list[launch.Plan] = []
-    for name in ("ERPO_RULEBOOK", "ERPO_REFUSAL_STYLE", "ERPO_DISABLE_RULES"):  # the command sets them
+    for name in ("ERPO_RULEBOOK", "ERPO_REFUSAL_STYLE", "ERPO_DISABLE_RULES", "ERPO_STRICTNESS"):  # the command sets them
         monkeypatch.setenv(name, "unset")
         monkeypatch.delenv(name)
     monkeypatch.setenv("ERPO_CACHE", str(tmp_path / "cache"))
@@ -61,3 +62,13 @@ def test_an_adapter_that_does_not_fit_is_one_line_and_nothing_starts(made: Path,
     assert done.stderr.count("\n") == 1
     assert "a model call could skip the trace" in done.stderr
     assert not started
+
+
+def test_strictness_is_handed_on_and_checked_before_anything_is_done(made: Path, started: list[launch.Plan]) -> None:
+    given = ("--model", made / "base", "--adapter", made / "adapter", "--strictness")
+    assert erpo_serve(*given, "0.5").exit_code == 0
+    assert read_settings().strictness == 0.5
+    done = erpo_serve(*given, "11")
+    assert done.exit_code == 2
+    assert done.stderr == "error: ERPO_STRICTNESS: Input should be less than or equal to 10 (got '11.0')\n"
+    assert len(started) == 1

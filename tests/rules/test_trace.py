@@ -17,6 +17,7 @@ from erpo_rules.trace import (
     Trace,
     TraceError,
     Verdict,
+    deciding,
     decoded_body,
     parse,
     parse_body,
@@ -171,3 +172,17 @@ def test_a_trace_without_a_text_form_cannot_be_made(fields: tuple[Verdict, tuple
     with pytest.raises(TraceError) as caught:
         Trace(*fields)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "decides"),
+    [
+        pytest.param("Rules: none", ["R", "none"], id="short form"),
+        pytest.param("Assessment:", ["A"], id="opening"),
+        pytest.param("Assessment: Rules: a; b\nRules: [S2], [S1] b\nVerdict: refuse", ["A", "[S2], [S1] b", "refuse"], id="refused"),
+        pytest.param("Assessment: a; b\nRules: none", ["A", "none"], id="weighed and acquitted"),
+        pytest.param("", [], id="nothing"),
+    ],
+)
+def test_a_trace_decides_where_it_begins_at_its_rules_and_at_its_verdict(text: str, decides: list[str]) -> None:
+    assert [text[start:stop] for start, stop in deciding(text)] == decides

@@ -50,6 +50,9 @@ class ScriptedEngine:
     def answer_bodies(self) -> list[dict[str, Any]]:
         return [body for body in self.bodies if answers(body)]
 
+    def opening_bias(self, strictness: float) -> dict[int, float]:
+        return {65: strictness} if strictness else {}
+
     def check(self, body: dict[str, Any]) -> None:
         self.checked.append(body)
         if self.check_error:

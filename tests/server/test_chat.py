@@ -62,11 +62,13 @@ class Bench:
         return {(s.labels["verdict"], s.labels["trace"]): s.value for s in samples if s.name.endswith("_total") and s.value}
 
 
-def bench(trace: str | list[str] = COMPLY, rulebook: Rulebook = RULEBOOK, *, model_refuses: bool = False, **script: Any) -> Bench:
+def bench(
+    trace: str | list[str] = COMPLY, rulebook: Rulebook = RULEBOOK, *, model_refuses: bool = False, strictness: float = 0.0, **script: Any
+) -> Bench:
     engine = ScriptedEngine([trace] if isinstance(trace, str) else trace, **script)
     registry = CollectorRegistry()
     metrics = Metrics((rule.id for rule in rulebook.rules), registry)
-    return Bench(engine, ChatPipeline(engine, rulebook, metrics, model_refuses=model_refuses), registry)
+    return Bench(engine, ChatPipeline(engine, rulebook, metrics, model_refuses=model_refuses, strictness=strictness), registry)
 
 
 def parsed(events: list[str]) -> list[dict[str, Any]]:
@@ -123,6 +125,17 @@ def test_a_request_that_is_not_refused_is_answered_behind_its_trace(trace: str, 
     assert second["chat_template_kwargs"]["erpo_trace"].startswith(trace)
     assert second["chat_template_kwargs"]["erpo_trace"].endswith("</think>\n")
     assert first["messages"] == second["messages"] == MESSAGES
+
+
+def test_strictness_biases_the_trace_alone() -> None:
+    b = bench(strictness=0.5)
+    b.complete()
+    trace, answer = b.engine.bodies
+    assert trace["logit_bias"] == {"65": 0.5}
+    assert "logit_bias" not in answer
+    plain = bench()
+    plain.complete()
+    assert all("logit_bias" not in body for body in plain.engine.bodies)
 
 
 def test_a_refusal_is_the_rulebooks_text_and_needs_no_second_call() -> None:

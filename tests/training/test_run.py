@@ -13,8 +13,9 @@ from erpo_rules.adapter import read_manifest
 from erpo_training import run
 from erpo_training.data.answers import Answer, BaseAnswers
 from erpo_training.data.items import Item
+from erpo_training.dataset import Split
 from erpo_training.recipe import Data, Lora, Preference, Recipe, RecipeError, Sft, Shorten
-from erpo_training.run import RunFolder, chosen_stages, train
+from erpo_training.run import RunFolder, chosen_stages, train, weighted
 from erpo_training.stages import preference
 from erpo_training.stages.rollouts import Sampling
 from erpo_training.stages.starting import StartError, sha256_of
@@ -242,3 +243,17 @@ def test_a_tracker_that_is_not_installed_is_named_before_anything_is_done(base: 
     with pytest.raises(TrackerError, match=r"report_to 'no_such_tracker': not installed; pip install 'erpo-server\[no_such_tracker\]'"):
         train(recipe, base, items, tmp_path / "run", lambda _: None, items=items)
     assert not (tmp_path / "run").exists()
+
+
+def test_items_of_the_corpus_and_cautious_ones_are_seen_as_often_as_the_recipe_says() -> None:
+    careful = {"kind": "caution", "verdict": "caution", "rule": "S6", "answer": "Ask a doctor."}
+    items = (
+        item("ours"),
+        item("theirs", source="catqa"),
+        item("care", **careful),
+        item("their-care", source="star1", **careful),
+        item("ours+w", kind="wrapped"),
+    )
+    recipe = Recipe(name="tiny", base="Org/Tiny", data=Data(repeat_corpus=2, repeat_cautious=3))
+    seen = [one.id for one in weighted(Split(items, ()), recipe)]
+    assert {one.id: seen.count(one.id) for one in items} == {"ours": 2, "theirs": 1, "care": 6, "their-care": 3, "ours+w": 1}

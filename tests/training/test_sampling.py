@@ -106,10 +106,21 @@ def test_the_engine_is_asked_for_what_is_missing_and_once_for_a_key(tmp_path: Pa
 
 def test_settings_are_told_once_and_each_request_has_its_own(tmp_path: Path, engine: Engine) -> None:
     seen = engine()
-    complete(tmp_path, [*requests("a", "b"), *requests("c", grammar="root ::= x", bad_words=("no",))], tmp_path / "answers.jsonl")
+    complete(
+        tmp_path,
+        [*requests("a", "b"), *requests("c", grammar="root ::= x", bad_words=("no",), bias=((7, 0.5),))],
+        tmp_path / "answers.jsonl",
+    )
     job = told(seen)["job"]
     assert [request["settings"] for request in job["requests"]] == [0, 0, 1]
-    assert job["settings"][1] == {"max_tokens": 4, "temperature": 0.0, "seed": 0, "grammar": "root ::= x", "bad_words": ["no"]}
+    assert job["settings"][1] == {
+        "max_tokens": 4,
+        "temperature": 0.0,
+        "seed": 0,
+        "grammar": "root ::= x",
+        "bad_words": ["no"],
+        "bias": [[7, 0.5]],
+    }
 
 
 def test_an_engine_that_ends_early_leaves_what_it_made_and_the_next_call_goes_on(tmp_path: Path, engine: Engine) -> None:
@@ -268,7 +279,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
 
 
 def work(output: Path, requests: list[tuple[str, list[int], int]]) -> None:
-    settings = [{"max_tokens": 4, "bad_words": []}, {"max_tokens": 8, "grammar": "root ::= x", "bad_words": ["no"]}]
+    settings = [{"max_tokens": 4, "bad_words": []}, {"max_tokens": 8, "grammar": "root ::= x", "bad_words": ["no"], "bias": [[7, 0.5]]}]
     rows = [{"key": key, "prompt": prompt, "settings": number} for key, prompt, number in requests]
     sampling._work({"model": "m", "output": str(output), "max_model_len": 16, "settings": settings, "requests": rows})
 

@@ -38,6 +38,8 @@ class Settings:
     """EBNF that the completion must match; it ends where the grammar does."""
     bad_words: tuple[str, ...] = ()
     """Texts that the completion may not hold."""
+    bias: tuple[tuple[int, float], ...] = ()
+    """Logits added to tokens, wherever they could be decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +178,22 @@ def sampling_params(settings: Settings) -> Any:
         temperature=settings.temperature,
         seed=settings.seed if settings.temperature else None,
         bad_words=list(settings.bad_words) or None,
+        logit_bias=dict(settings.bias) or None,
         output_kind=RequestOutputKind.FINAL_ONLY,
         structured_outputs=StructuredOutputsParams(grammar=settings.grammar) if settings.grammar else None,
+    )
+
+
+def _settings(given: dict[str, Any]) -> Settings:
+    return Settings(
+        **{**given, "bad_words": tuple(given["bad_words"]), "bias": tuple((int(token), bias) for token, bias in given.get("bias", ()))}
     )
 
 
 def _work(job: dict[str, Any]) -> None:
     parent, limit = os.getppid(), int(job["max_model_len"])
     engine = offline_engine(job["model"], limit).llm_engine
-    settings = [Settings(**{**one, "bad_words": tuple(one["bad_words"])}) for one in job["settings"]]
+    settings = [_settings(one) for one in job["settings"]]
     waiting = iter(sorted(job["requests"], key=lambda request: len(request["prompt"])))
     left = len(job["requests"])
     with Path(job["output"]).open("a", encoding="utf-8") as sink:

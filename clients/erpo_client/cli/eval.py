@@ -23,12 +23,14 @@ _EPILOG = """Examples:
 
 `erpo eval -s base -s runs/mine/adapter --gate gates.yaml` exits with 1 when a floor in the file is broken: for continuous integration.
 
-A SUBJECT is `base`, `policy` (the base with the rulebook in its system prompt), `shipped`, a folder of an adapter or of a model, a hub id,
-or the URL of an OpenAI-compatible API (`URL#MODEL` names the model; the key is read from OPENAI_API_KEY). `LABEL=SUBJECT` says what
-the report calls it. The first subject is what the others are compared with. A run that is interrupted goes on where it stopped when the
-same command is given again."""
+A SUBJECT is `base`, `policy` (the base with the rulebook in its system prompt), `shipped`, a folder of an adapter or of a model, a hub
+id, or the URL of an OpenAI-compatible API (`URL#MODEL` names the model; the key is read from OPENAI_API_KEY). `LABEL=SUBJECT` says what
+the report calls it. `SUBJECT@+0.5` is the same adapter half a logit stricter (`@-0.5`: milder), as `erpo serve --strictness 0.5` is: a
+few show what it trades. The first subject is what the others are compared with. A run that is interrupted goes on where it stopped when
+the same command is given again."""
 
 _LABEL = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)=(.+)")
+_STRICTNESS = re.compile(r"(.+)@([+-]\d+(?:\.\d+)?)")
 
 
 def register(app: typer.Typer) -> None:
@@ -114,11 +116,26 @@ def _subjects(given: list[str], base: Path | None) -> "tuple[Subject, ...]":
     for one in given:
         match = None if one.startswith(("http://", "https://")) else _LABEL.fullmatch(one)
         label, what = (match[1], match[2]) if match else (None, one)
-        subject = _subject(what, label, base)
+        subject = _strict(what, label, base) if _STRICTNESS.fullmatch(what) else _subject(what, label, base)
         if subject.label in found:
             raise SubjectError(f"two subjects are called {subject.label!r}; name one otherwise: LABEL={what}")
         found[subject.label] = subject
     return tuple(found.values())
+
+
+def _strict(what: str, label: str | None, base: Path | None) -> "Subject":
+    """An adapter with another balance than its own. Raises `SubjectError`."""
+    from dataclasses import replace
+
+    from erpo_training.evaluation.subject import Local, SubjectError
+
+    match = _STRICTNESS.fullmatch(what)
+    assert match
+    subject = _subject(match[1], label, base)
+    if not isinstance(subject, Local) or not subject.aligned:
+        raise SubjectError(f"subject {what!r}: {match[1]!r} writes no trace here whose strictness could be set; only an adapter does")
+    named = subject.label if label else f"{subject.label}{match[2]}"
+    return replace(subject, label=named, what=f"{subject.what}, strictness {match[2]}", strictness=float(match[2]))
 
 
 def _subject(what: str, label: str | None, base: Path | None) -> "Subject":

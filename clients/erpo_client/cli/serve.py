@@ -42,6 +42,10 @@ def serve(
         bool | None,
         typer.Option("--read-encoded/--no-read-encoded", help="Show the model in plain what is sent encoded.", show_default="on"),
     ] = None,
+    strictness: Annotated[
+        float | None,
+        typer.Option(help="Logits added where a trace opens: above 0 more is assessed and refused, below 0 less.", show_default="0"),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=0, max=65535)] = 8000,
     served_model_name: Annotated[str | None, typer.Option(help="Name that clients call the model by.")] = None,
@@ -64,6 +68,8 @@ def serve(
         given["ERPO_DISABLE_RULES"] = json.dumps(disable_rule)
     if read_encoded is not None:
         given["ERPO_READ_ENCODED"] = json.dumps(read_encoded)
+    if strictness is not None:
+        given["ERPO_STRICTNESS"] = str(strictness)
     os.environ.update({name: value for name, value in given.items() if value is not None})
     with bad_input(EngineError, SettingError, RulebookError, KeyError, AdapterError, ModelError, EmbeddedModelError, CacheError):
         check_engine()

@@ -314,3 +314,21 @@ def test_a_finished_trace_is_continued_where_the_first_call_left_off(subject: Su
     first, second = prompter.prompt(case()), prompter.prompt(case(), Trace(Verdict.COMPLY))
     assert second[: len(first)] == first
     assert len(second) > len(first)
+
+
+def test_a_stricter_subject_biases_how_its_trace_opens_and_nothing_else(
+    subject: Subjects, engine: Engine, rulebook: Rulebook, tmp_path: Path
+) -> None:
+    ask(subject(strictness=0.5), [case()], rulebook, tmp_path)
+    (trace,), (answer,) = engine.requests("traces"), engine.requests("answers")
+    ((token, bias),) = trace.settings.bias
+    assert (engine.tokenizer.decode([token]), bias) == ("A", 0.5)
+    assert answer.settings.bias == ()
+    ask(subject(), [case()], rulebook, tmp_path)
+    assert engine.requests("traces")[1].settings.bias == ()
+    assert engine.requests("traces")[1].key != trace.key, "kept apart"
+
+
+def test_a_subject_cannot_be_infinitely_strict(subject: Subjects, engine: Engine, rulebook: Rulebook, tmp_path: Path) -> None:
+    with pytest.raises(SubjectError, match="mine: strictness 11: from -10 to 10"):
+        ask(subject(strictness=11.0), [case()], rulebook, tmp_path)

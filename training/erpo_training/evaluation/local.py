@@ -17,6 +17,7 @@ from erpo_rules.grammar import MAX_TRACE_TOKENS, trace_grammar
 from erpo_rules.inert import control_tokens
 from erpo_rules.rulebook import Rule, parse_rulebook
 from erpo_rules.shown import shown
+from erpo_rules.strictness import StrictnessError, opening_bias
 from erpo_rules.trace import CLOSE, OPEN
 from erpo_training.evaluation.case import Case, Output, read_trace
 from erpo_training.evaluation.subject import Local, SubjectError
@@ -33,7 +34,7 @@ class Prompter:
         rulebook: what traces may cite, before a case's own edits.
 
     Raises:
-        SubjectError: an aligned model whose chat template does not open a trace.
+        SubjectError: an aligned model whose chat template does not open a trace, or that cannot be so strict.
     """
 
     def __init__(self, subject: Local, rulebook: Rulebook) -> None:
@@ -47,6 +48,10 @@ class Prompter:
                 f"{subject.model}: its chat template does not open a trace; train it with 'erpo train', or give it as a base"
             )
         self._grammar = cache(trace_grammar)
+        try:
+            self._bias = tuple(opening_bias(self._tokenizer, subject.strictness).items())
+        except StrictnessError as error:
+            raise SubjectError(f"{subject.label}: {error}") from error
 
     def prompt(self, case: Case, trace: Trace | None = None) -> tuple[int, ...]:
         """Token ids of a case; behind a finished `trace`, the ones that the answer continues."""
@@ -57,7 +62,7 @@ class Prompter:
 
     def trace_settings(self, case: Case) -> Settings:
         """How a case's trace is decoded."""
-        return Settings(max_tokens=MAX_TRACE_TOKENS, grammar=self._grammar(rulebook_of(self.rulebook, case)))
+        return Settings(max_tokens=MAX_TRACE_TOKENS, grammar=self._grammar(rulebook_of(self.rulebook, case)), bias=self._bias)
 
     def answer_settings(self, case: Case) -> Settings:
         """How a case's answer is decoded."""

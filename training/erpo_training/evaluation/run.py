@@ -196,7 +196,7 @@ def _timings(plan: Plan, suites: Sequence[Drawn], folder: Path) -> tuple[list[Ti
         return [], ()
     if len(subjects) < 2 or not isinstance(plan.subjects[0], Local):
         return [], ("added latency: only models in process are timed against each other here, two at least; 'erpo bench' times servers",)
-    who = [[subject.label, subject.identity, subject.aligned, subject.policy] for subject in subjects]
+    who = [[subject.label, subject.identity, subject.aligned, subject.policy, subject.strictness] for subject in subjects]
     kept, what = folder / "timings.json", [who, plan.rulebook.sha256, [case.key for case in cases]]
     if kept.exists() and (found := json.loads(kept.read_text(encoding="utf-8")))["what"] == what:
         return [Timing(**one) for one in found["timings"]], ()

@@ -18,6 +18,7 @@ class Local:
         identity: a hash of the weights.
         aligned: whether it writes a trace first (its chat template opens one).
         policy: whether the rulebook is put into its system prompt instead: the usual way without training.
+        strictness: how readily its traces assess (`erpo_rules.strictness`).
     """
 
     label: str
@@ -26,6 +27,7 @@ class Local:
     identity: str
     aligned: bool
     policy: bool = False
+    strictness: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
