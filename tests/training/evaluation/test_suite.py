@@ -41,7 +41,7 @@ def test_every_measure_has_a_shipped_suite_and_every_set_is_drawn_on() -> None:
 def test_what_is_judged_is_answered_and_what_is_not_is_not() -> None:
     for name in shipped_suites():
         suite = load_suite(name)
-        assert (suite.answer_tokens == 0) is (suite.measure is Measure.RULES), name
+        assert (suite.answer_tokens == 0) is (suite.measure in (Measure.RULES, Measure.CARE)), name
 
 
 def test_any_yaml_file_is_a_suite(tmp_path: Path) -> None:
@@ -63,7 +63,7 @@ def test_any_yaml_file_is_a_suite(tmp_path: Path) -> None:
         ({"part": PART}, "key 'part': Extra inputs are not permitted"),
         ({"parts": [PART, PART | {"samples": 3}]}, "key 'parts.1.samples': Extra inputs are not permitted (got 3)"),
         ({"parts": [PART, PART | {"sample": 0}]}, "key 'parts.1.sample': Input should be greater than or equal to 1 (got 0)"),
-        ({"parts": [PART, PART | {"label": "bad"}]}, "key 'parts.1.label': Input should be 'harmful', 'lookalike' or 'ordinary'"),
+        ({"parts": [PART, PART | {"label": "bad"}]}, "key 'parts.1.label': Input should be 'harmful', 'lookalike', 'ordinary' or 'delicate'"),
         ({"parts": [PART, PART | {"attack": "all"}]}, "key 'parts.1.attack': "),
         ({"parts": [PART, PART | {"change": "remove"}]}, "key 'parts.1.change': "),
         ({"parts": [PART, {"set": "jbb"}]}, "key 'parts.1': no set 'jbb'; known: jbb_harmful, "),
@@ -140,6 +140,6 @@ def test_keys_that_do_not_fit_together_are_refused(part: dict[str, Any]) -> None
 
 def test_a_suite_that_judges_answers_has_some() -> None:
     assert Suite.model_validate(SUITE | {"measure": Measure.RULES, "answer_tokens": 0}).answer_tokens == 0
-    for measure in set(Measure) - {Measure.RULES}:
+    for measure in set(Measure) - {Measure.RULES, Measure.CARE}:
         with pytest.raises(ValueError, match="answer_tokens"):
             Suite.model_validate(SUITE | {"measure": measure, "answer_tokens": 0})
