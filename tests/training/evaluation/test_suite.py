@@ -63,7 +63,10 @@ def test_any_yaml_file_is_a_suite(tmp_path: Path) -> None:
         ({"part": PART}, "key 'part': Extra inputs are not permitted"),
         ({"parts": [PART, PART | {"samples": 3}]}, "key 'parts.1.samples': Extra inputs are not permitted (got 3)"),
         ({"parts": [PART, PART | {"sample": 0}]}, "key 'parts.1.sample': Input should be greater than or equal to 1 (got 0)"),
-        ({"parts": [PART, PART | {"label": "bad"}]}, "key 'parts.1.label': Input should be 'harmful', 'lookalike', 'ordinary' or 'delicate'"),
+        (
+            {"parts": [PART, PART | {"label": "bad"}]},
+            "key 'parts.1.label': Input should be 'harmful', 'lookalike', 'ordinary' or 'delicate'",
+        ),
         ({"parts": [PART, PART | {"attack": "all"}]}, "key 'parts.1.attack': "),
         ({"parts": [PART, PART | {"change": "remove"}]}, "key 'parts.1.change': "),
         ({"parts": [PART, {"set": "jbb"}]}, "key 'parts.1': no set 'jbb'; known: jbb_harmful, "),
