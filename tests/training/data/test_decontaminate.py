@@ -19,7 +19,7 @@ def write(file: Path, *rows: object) -> Path:
 def test_what_ships_for_evaluation_is_always_compared_with_and_the_hub_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("erpo_training.evaluation.sets._from_hub", lambda name: pytest.fail("the hub was asked"))
     found = evaluated(None)
-    assert {"ordinary", "rules", "foreign", "rules added in context"} == set(found.compared)
+    assert {"ordinary", "rules", "care", "foreign", "rules added in context"} == set(found.compared)
     assert all(found.compared.values())
     assert {"jbb_harmful", "ifeval", "jailbreak_templates"} <= set(found.absent)
 
