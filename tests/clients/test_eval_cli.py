@@ -17,7 +17,7 @@ from erpo_client.cli.main import app
         (("--rulebook", "nowhere.yaml"), "nowhere.yaml"),
         (("--judge-url", "http://localhost:1/v1"), "--judge-model"),
         (("--subject", "a=http://localhost:1/v1", "--subject", "a=http://localhost:2/v1"), "two subjects are called 'a'"),
-        (("--subject", "http://localhost:1/v1@+0.5"), "'http://localhost:1/v1' writes no trace here whose strictness could be set"),
+        (("--subject", "http://localhost:1/v1@+0.5"), "'localhost-1' writes no trace here whose strictness could be set to +0.5"),
         (("--subject", "http://localhost:1/v1", "--suite", "ordinary", "--limit", "1"), "endpoint 'http://localhost:1/v1'"),
     ],
 )

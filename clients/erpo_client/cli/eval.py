@@ -116,26 +116,24 @@ def _subjects(given: list[str], base: Path | None) -> "tuple[Subject, ...]":
     for one in given:
         match = None if one.startswith(("http://", "https://")) else _LABEL.fullmatch(one)
         label, what = (match[1], match[2]) if match else (None, one)
-        subject = _strict(what, label, base) if _STRICTNESS.fullmatch(what) else _subject(what, label, base)
+        strict = _STRICTNESS.fullmatch(what)
+        subject = _strict(_subject(strict[1], label, base), strict[2], named=bool(label)) if strict else _subject(what, label, base)
         if subject.label in found:
             raise SubjectError(f"two subjects are called {subject.label!r}; name one otherwise: LABEL={what}")
         found[subject.label] = subject
     return tuple(found.values())
 
 
-def _strict(what: str, label: str | None, base: Path | None) -> "Subject":
-    """An adapter with another balance than its own. Raises `SubjectError`."""
+def _strict(subject: "Subject", strictness: str, *, named: bool) -> "Subject":
+    """An adapter with another balance than its own; its label says so unless a user `named` it. Raises `SubjectError`."""
     from dataclasses import replace
 
     from erpo_training.evaluation.subject import Local, SubjectError
 
-    match = _STRICTNESS.fullmatch(what)
-    assert match
-    subject = _subject(match[1], label, base)
     if not isinstance(subject, Local) or not subject.aligned:
-        raise SubjectError(f"subject {what!r}: {match[1]!r} writes no trace here whose strictness could be set; only an adapter does")
-    named = subject.label if label else f"{subject.label}{match[2]}"
-    return replace(subject, label=named, what=f"{subject.what}, strictness {match[2]}", strictness=float(match[2]))
+        raise SubjectError(f"{subject.label!r} writes no trace here whose strictness could be set to {strictness}; only an adapter does")
+    label = subject.label if named else f"{subject.label}{strictness}"
+    return replace(subject, label=label, what=f"{subject.what}, strictness {strictness}", strictness=float(strictness))
 
 
 def _subject(what: str, label: str | None, base: Path | None) -> "Subject":

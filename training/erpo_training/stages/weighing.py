@@ -44,12 +44,10 @@ class Weighing:
 def collated(collate: Callable[[Sequence[Any]], dict[str, Any]], examples: Sequence[Any]) -> dict[str, Any]:
     """A batch as `collate` makes it, with the examples' weights."""
     import torch
+    from torch.nn.utils.rnn import pad_sequence
 
-    batch = collate(examples)
-    weights = torch.ones(batch["input_ids"].shape, dtype=torch.float32)
-    for row, example in enumerate(examples):
-        weights[row, : len(example[WEIGHTS])] = torch.tensor(example[WEIGHTS])
-    return {**batch, WEIGHTS: weights}
+    weights = [torch.tensor(example[WEIGHTS]) for example in examples]
+    return {**collate(examples), WEIGHTS: pad_sequence(weights, batch_first=True, padding_value=1.0)}
 
 
 @contextmanager
