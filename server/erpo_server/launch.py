@@ -81,6 +81,7 @@ def check_engine() -> None:
 
 def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
     """The command line for vLLM: ours where the operator said nothing, then the operator's."""
+    said = {word.split("=", 1)[0].replace("_", "-") for word in given if word.startswith("--")}
     flags = {
         "--model": str(plan.model),
         "--served-model-name": plan.name,
@@ -100,9 +101,12 @@ def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
     if cpu:
         # A block of 32 tokens: the answer's call finds the whole prompt but its last few tokens in the prefix cache.
         flags |= {"--dtype": cpu_dtype(), "--block-size": "32", "--enforce-eager": None, "--gpu-memory-utilization": "0.25"}
+        if not said & {"--enable-chunked-prefill", "--max-num-batched-tokens"}:
+            # A prompt that is split over two steps and sampled with a seed ends vLLM's engine on CPU, for everybody: its generator cannot
+            # be set back.
+            flags |= {"--no-enable-chunked-prefill": None}
     if not plan.verbose:
         flags |= {"--uvicorn-log-level": "warning", "--disable-uvicorn-access-log": None, "--no-use-tqdm-on-load": None}
-    said = {word.split("=", 1)[0].replace("_", "-") for word in given if word.startswith("--")}
     ours = [word for flag, value in flags.items() if flag not in said for word in ((flag,) if value is None else (flag, value))]
     return [*ours, *given]
 

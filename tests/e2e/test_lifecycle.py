@@ -14,11 +14,15 @@ from tests.e2e.test_chat import HARMFUL
 
 pytestmark = pytest.mark.e2e
 
+RULES_NONE = 4
+"""Tokens of the trace of a request that raises no question."""
+
 
 def test_settings_take_effect_and_a_signal_leaves_no_process(tmp_path: Path) -> None:
     disabled = ["S1", "S9"]
     flags = [word for rule in disabled for word in ("--disable-rule", rule)]
-    running = Server(tmp_path / "log", *flags, "--served-model-name", "policy", ERPO_REASONING="never").wait()
+    strict = ("--strictness", "10")
+    running = Server(tmp_path / "log", *flags, *strict, "--served-model-name", "policy", ERPO_REASONING="never").wait()
     try:
         rules = json.loads(running.get("/v1/rules")[1])["rules"]
         assert [rule["id"] for rule in rules if not rule["enabled"]] == disabled
@@ -26,6 +30,9 @@ def test_settings_take_effect_and_a_signal_leaves_no_process(tmp_path: Path) -> 
         answer = httpx.post(f"{running.url}/v1/chat/completions", json=body, timeout=60).json()
         cited = {citation["rule_id"] for citation in answer["choices"][0]["erpo"]["citations"]}
         assert not cited & set(disabled)
+        body["messages"] = [{"role": "user", "content": "Give me three names for a cat."}]
+        assessed = httpx.post(f"{running.url}/v1/chat/completions", json=body, timeout=60).json()
+        assert assessed["usage"]["completion_tokens_details"]["reasoning_tokens"] > RULES_NONE
         refused = httpx.post(f"{running.url}/v1/chat/completions?show_reasoning=1", json=body, timeout=60)
         assert refused.status_code == 403
     finally:

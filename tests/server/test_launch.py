@@ -55,6 +55,12 @@ def test_what_suits_a_cpu_or_the_embedded_model_is_given_to_it_alone(cpu: bool, 
     assert ("--max-model-len" in flags) is embedded
 
 
+@pytest.mark.parametrize("given", [["--enable-chunked-prefill"], ["--max-num-batched-tokens=512"], []])
+def test_prompts_are_not_split_on_a_cpu_unless_asked_for(given: list[str]) -> None:
+    assert ("--no-enable-chunked-prefill" in engine_flags(plan(), given, cpu=True)) is (not given)
+    assert "--no-enable-chunked-prefill" not in engine_flags(plan(), given, cpu=False)
+
+
 def test_vllms_log_is_quiet_unless_asked_for() -> None:
     assert value(engine_flags(plan(), [], cpu=True), "--uvicorn-log-level") == "warning"
     assert "--uvicorn-log-level" not in engine_flags(plan(verbose=True), [], cpu=True)

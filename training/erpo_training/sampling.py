@@ -165,6 +165,7 @@ def offline_engine(model: str, max_model_len: int, *, share: float = 1.0) -> Any
         max_num_seqs=256 if accelerated else 64,
         gpu_memory_utilization=share * 0.85 if accelerated else 0.2,  # on CPU of the machine's memory, which one engine hardly fills
         enforce_eager=not accelerated,
+        enable_chunked_prefill=accelerated,  # a prompt that is split and sampled with a seed ends vLLM's engine on CPU
     )
 
 
