@@ -17,6 +17,7 @@ from erpo_rules.shown import shown
 from erpo_rules.trace import deciding, decoded_body, opening
 from erpo_training.data.answers import Answer
 from erpo_training.data.items import Item, ItemError, Message
+from erpo_training.data.twins import twins
 from erpo_training.stages.pairs import Pair
 
 NO_LOSS = -100
@@ -37,6 +38,8 @@ class Row:
     labels: list[int]
     deciding: tuple[int, ...] = ()
     """Positions of the tokens that decide: whether there is something to assess, which rules, what follows."""
+    twins: str | None = None
+    """Name of the pair that the item and its twin are, where both are trained on."""
 
     @property
     def length(self) -> int:
@@ -107,6 +110,7 @@ def tokenise(
         ItemError: a conversation that cannot be cut to fit.
     """
     rows: list[Row] = []
+    pairs = twins(items)
     cut_prompts = cut_answers = 0
     for item in items:
         answer = answers.get(item.id, NO_ANSWER)
@@ -123,7 +127,7 @@ def tokenise(
         cut_answers += len(completion) > room
         completion = completion[:room]
         decides = tuple(len(prompt) + i for i in decided if i < len(completion))
-        rows.append(Row(item.id, prompt + completion, [NO_LOSS] * len(prompt) + completion, decides))
+        rows.append(Row(item.id, prompt + completion, [NO_LOSS] * len(prompt) + completion, decides, pairs.get(item.id)))
     return Rows(tuple(rows), cut_prompts, cut_answers)
 
 

@@ -33,3 +33,30 @@ def test_a_batch_that_is_not_whole_comes_last() -> None:
     assert sorted(rows) == list(range(118))
     spread = [max(LENGTHS[row] for row in rows[n : n + 4]) - min(LENGTHS[row] for row in rows[n : n + 4]) for n in range(0, 116, 4)]
     assert sum(spread) / len(spread) < 8
+
+
+TWINS = [f"pair {number // 2}" if number < 60 else None for number in range(121)]
+
+
+def test_twins_share_a_batch_of_like_length() -> None:
+    lengths = [LENGTHS[number % 120] for number in range(121)]
+    epochs = [list(EpochOrder(lengths, 4, 0, lambda number=number: number, TWINS)) for number in range(2)]  # type: ignore[misc]
+    assert epochs[0] != epochs[1]
+    for rows in epochs:
+        assert sorted(rows) == list(range(121))
+        batch = {row: place // 4 for place, row in enumerate(rows)}
+        assert all(batch[row] == batch[row + 1] for row in range(0, 60, 2))
+        steps = [[lengths[row] for row in rows[start : start + 4]] for start in range(0, 120, 4)]
+        assert sum(max(step) - min(step) for step in steps) / len(steps) < 20, "though twins are not of one length here"
+
+
+def test_every_copy_of_an_item_is_beside_its_twin_while_there_are_any() -> None:
+    rows = list(EpochOrder([9] * 6, 2, 0, lambda: 0, ["care", "care", "care", None, None, "care"][:6]))
+    beside = [{rows[start], rows[start + 1]} for start in range(0, 6, 2)]
+    assert {0, 5} in beside
+    assert sorted(rows) == list(range(6))
+
+
+def test_batches_of_an_odd_size_keep_no_pairs() -> None:
+    rows = list(EpochOrder(LENGTHS, 3, 0, lambda: 0, TWINS[:120]))
+    assert rows == list(EpochOrder(LENGTHS, 3, 0, lambda: 0))
