@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,10 +19,22 @@ RULES_NONE = 4
 """Tokens of the trace of a request that raises no question."""
 
 
+def seeded_side_by_side(url: str) -> set[int]:
+    """Statuses of requests with a seed that do not fit into one step of the engine together: splitting one of them would end it."""
+
+    def status(number: int) -> int:
+        prompt = f"{number}. Summarise: " + f"the weather of day {number} was fine and nobody complained. " * 110
+        body = {"model": "policy", "messages": [{"role": "user", "content": prompt}], "max_tokens": 4, "temperature": 1.0, "seed": 3}
+        return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=300).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        return set(pool.map(status, range(4)))
+
+
 def test_settings_take_effect_and_a_signal_leaves_no_process(tmp_path: Path) -> None:
     disabled = ["S1", "S9"]
     flags = [word for rule in disabled for word in ("--disable-rule", rule)]
-    strict = ("--strictness", "10")
+    strict = ("--strictness", "10", "--no-enable-prefix-caching")
     running = Server(tmp_path / "log", *flags, *strict, "--served-model-name", "policy", ERPO_REASONING="never").wait()
     try:
         rules = json.loads(running.get("/v1/rules")[1])["rules"]
@@ -33,6 +46,7 @@ def test_settings_take_effect_and_a_signal_leaves_no_process(tmp_path: Path) -> 
         body["messages"] = [{"role": "user", "content": "Give me three names for a cat."}]
         assessed = httpx.post(f"{running.url}/v1/chat/completions", json=body, timeout=60).json()
         assert assessed["usage"]["completion_tokens_details"]["reasoning_tokens"] > RULES_NONE
+        assert seeded_side_by_side(running.url) == {200}
         refused = httpx.post(f"{running.url}/v1/chat/completions?show_reasoning=1", json=body, timeout=60)
         assert refused.status_code == 403
     finally:
