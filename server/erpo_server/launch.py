@@ -103,7 +103,7 @@ def engine_flags(plan: Plan, given: Sequence[str], *, cpu: bool) -> list[str]:
         flags |= {"--dtype": cpu_dtype(), "--block-size": "32", "--enforce-eager": None, "--gpu-memory-utilization": "0.25"}
         if not said & {"--enable-chunked-prefill", "--max-num-batched-tokens"}:
             # A prompt that is split over two steps and sampled with a seed ends vLLM's engine on CPU, for everybody: its generator cannot
-            # be set back.
+            # be set back. An operator's own budget of tokens may be shorter than a prompt, so there prompts are split and that is open.
             flags |= {"--no-enable-chunked-prefill": None}
     if not plan.verbose:
         flags |= {"--uvicorn-log-level": "warning", "--disable-uvicorn-access-log": None, "--no-use-tqdm-on-load": None}

@@ -34,8 +34,8 @@ def seeded_side_by_side(url: str) -> set[int]:
 def test_settings_take_effect_and_a_signal_leaves_no_process(tmp_path: Path) -> None:
     disabled = ["S1", "S9"]
     flags = [word for rule in disabled for word in ("--disable-rule", rule)]
-    strict = ("--strictness", "10", "--no-enable-prefix-caching")
-    running = Server(tmp_path / "log", *flags, *strict, "--served-model-name", "policy", ERPO_REASONING="never").wait()
+    flags += ["--strictness", "10", "--no-enable-prefix-caching", "--served-model-name", "policy"]
+    running = Server(tmp_path / "log", *flags, ERPO_REASONING="never").wait()
     try:
         rules = json.loads(running.get("/v1/rules")[1])["rules"]
         assert [rule["id"] for rule in rules if not rule["enabled"]] == disabled

@@ -61,7 +61,8 @@ def test_prompts_are_not_split_on_a_cpu_unless_asked_for(given: list[str]) -> No
     assert "--no-enable-chunked-prefill" not in engine_flags(plan(), given, cpu=False)
 
 
-def test_vllms_log_is_quiet_unless_asked_for() -> None:
+def test_vllms_log_is_quiet_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_LOGGING_LEVEL", raising=False)  # TRL sets it when it is imported
     assert value(engine_flags(plan(), [], cpu=True), "--uvicorn-log-level") == "warning"
     assert "--uvicorn-log-level" not in engine_flags(plan(verbose=True), [], cpu=True)
     assert engine_environment(plan(), cpu=False)["VLLM_LOGGING_LEVEL"] == "ERROR"

@@ -17,9 +17,6 @@ import torch
 from torch.utils.data import Sampler
 from transformers.trainer_pt_utils import get_length_grouped_indices
 
-LENGTH, TWINS = "length", "twins"
-"""Columns of a trainer's rows: tokens; the name of the pair that a row and its twin are, or none."""
-
 
 class EpochOrder(Sampler):  # type: ignore[misc]
     """Gives the same order for the same epoch, whatever was drawn before.
@@ -57,11 +54,11 @@ class EpochOrder(Sampler):  # type: ignore[misc]
 
 
 def order_of(trainer: Any) -> EpochOrder:
-    """The order for a transformers trainer whose training rows have a column `length`, and perhaps one `twins`."""
+    """The order for a transformers trainer whose training rows have a column `length`, and perhaps `twins`: names of pairs."""
     args, rows = trainer.args, trainer.train_dataset
     size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    twins = rows[TWINS] if TWINS in rows.column_names else ()
-    return EpochOrder(rows[LENGTH], size, args.seed, lambda: int(trainer.state.epoch), twins)
+    twins = rows["twins"] if "twins" in rows.column_names else ()
+    return EpochOrder(rows["length"], size, args.seed, lambda: int(trainer.state.epoch), twins)
 
 
 def _pairs(twins: Sequence[str | None]) -> list[tuple[int, int]]:

@@ -16,7 +16,6 @@ from typing import Any
 from erpo_training.dataset import Row
 from erpo_training.machine import in_bfloat16
 from erpo_training.recipe import Recipe
-from erpo_training.stages.batches import TWINS, EpochOrder, order_of
 from erpo_training.stages.blueprint import lora_config
 from erpo_training.stages.checkpoints import last_checkpoint
 from erpo_training.stages.lm_head import cut_for_cpu
@@ -129,6 +128,8 @@ def sft_trainer(
     from datasets import Dataset
     from trl import SFTTrainer
 
+    from erpo_training.stages.batches import EpochOrder, order_of
+
     class Trainer(SFTTrainer):  # type: ignore[misc]
         """Takes the rows of an epoch in the same order whether or not it was killed before, and every token at its weight."""
 
@@ -159,4 +160,4 @@ def sft_trainer(
 
 
 def _columns(row: Row, weighing: Weighing) -> dict[str, Any]:
-    return {"input_ids": row.input_ids, "labels": row.labels, "length": row.length, TWINS: row.twins, WEIGHTS: weighing.of(row)}
+    return {"input_ids": row.input_ids, "labels": row.labels, "length": row.length, "twins": row.twins, WEIGHTS: weighing.of(row)}
